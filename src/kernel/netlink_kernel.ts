@@ -9,7 +9,7 @@ import { KernelTables } from "./kernel_tables.ts";
 import { Nexthops } from "./nexthop/nexthops.ts";
 import { BatchRun } from "./rtnetlink/batch_run.ts";
 import { completeLink } from "./rtnetlink/link_decoder.ts";
-import { findLink, readLinkNames } from "./rtnetlink/links.ts";
+import { findLink, Ifindexes, readLinkNames } from "./rtnetlink/links.ts";
 import { Monitor } from "./rtnetlink/monitor.ts";
 import { lookUpRoute } from "./rtnetlink/route_lookup.ts";
 import { RtnetlinkEncoder } from "./rtnetlink/rtnetlink_encoder.ts";
@@ -32,6 +32,7 @@ export class NetlinkKernel implements Kernel {
   readonly #socket = new NetlinkSocket();
   readonly #queries = new Channel(this.#socket, new RtnetlinkEncoder());
   readonly #changes = new Channel(this.#socket, new RtnetlinkEncoder());
+  readonly #ifindexes = new Ifindexes(this.#queries);
   readonly #nexthops = new Nexthops(this.#queries);
   readonly #clock: Clock;
   readonly #watchBufferBytes: number;
@@ -73,6 +74,7 @@ export class NetlinkKernel implements Kernel {
       receiveBufferBytes: this.#watchBufferBytes,
       linkNames: () => readLinkNames(this.#queries),
       ownPortId: this.#socket.portId,
+      onLinksChanged: () => this.#ifindexes.forgetAll(),
       listener: (event) => this.#listeners.notify(event),
     });
     this.#tables.watch();
@@ -126,13 +128,14 @@ export class NetlinkKernel implements Kernel {
   async #applyToRtnetlink(steps: readonly Step[]): Promise<StepResult[]> {
     const run = new BatchRun({
       changes: this.#changes,
-      queries: this.#queries,
+      ifindexes: this.#ifindexes,
       nexthops: this.#nexthops,
       steps,
     });
     for (let from = 0; from < steps.length; from += STEPS_AT_A_TIME) {
       // Changes cause notifications, which must be read in between.
       if (from > 0) await this.#clock.yield();
+      if (!this.#monitor?.isUpToDate) this.#ifindexes.forgetAll();
       run.perform(from, Math.min(from + STEPS_AT_A_TIME, steps.length));
     }
     run.finish();

@@ -1,11 +1,12 @@
 /** Batches, errors, notifications and races with the real kernel. */
 
-import { afterEach, beforeEach, expect, test } from "bun:test";
+import { afterEach, beforeEach, expect, spyOn, test } from "bun:test";
 import { join } from "node:path";
 import { systemClock } from "../../src/base/clock.ts";
 import type { IpAddress } from "../../src/addr/ip.ts";
 import type { KernelEvent } from "../../src/kernel/kernel.ts";
 import { NetlinkKernel } from "../../src/kernel/netlink_kernel.ts";
+import { NetlinkSocket } from "../../src/kernel/wire/netlink_socket.ts";
 import type { Step } from "../../src/state/step.ts";
 import {
   address,
@@ -255,6 +256,100 @@ test("a device that is recreated during a batch gets the rest of it", async () =
   expect((await pending).filter((result) => result !== undefined)).toEqual([]);
   expect((await kernel.dump(["neighbour"], new Set(["flannel.1"]))).length).toBe(4000);
 });
+
+/** What gives a name, and its old index, to other devices. */
+const DEVICE_CHANGES: { readonly [what: string]: (ifindex: string) => readonly string[] } = {
+  "deleted, and its index goes to a device of another name": (ifindex) => [
+    "ip link del flannel.1",
+    `ip link add other.1 index ${ifindex} type vxlan id 2 dev under0 dstport 8472`,
+  ],
+  "deleted and created again, and its index goes to another device": (ifindex) => [
+    "ip link del flannel.1",
+    `ip link add other.1 index ${ifindex} type vxlan id 2 dev under0 dstport 8472`,
+    "ip link add flannel.1 type vxlan id 1 dev under0 dstport 8472",
+    "ip link set flannel.1 up",
+  ],
+  "renamed, and its name goes to another device": () => [
+    "ip link set flannel.1 down",
+    "ip link set flannel.1 name other.1",
+    "ip link add flannel.1 type vxlan id 2 dev under0 dstport 8472",
+    "ip link set flannel.1 up",
+  ],
+  "in another namespace": () => [
+    "ip netns add elsewhere",
+    "ip link set flannel.1 netns elsewhere",
+    "ip netns del elsewhere",
+  ],
+};
+
+for (const [what, commandsFor] of Object.entries(DEVICE_CHANGES)) {
+  for (const moment of ["before the notification is read", "after it was read"] as const) {
+    test(`a device is ${what}: no other device gets its entries, ${moment}`, async () => {
+      const { kernel } = sandbox;
+      using watch = collect(kernel);
+      await set(kernel, vxlan());
+      const { ifindex } = await kernel.link("flannel.1") ?? {};
+      // Twice, so that the index is known before.
+      for (const subnet of ["10.5.2.0", "10.5.3.0"]) {
+        expect(await set(kernel, neighbour(subnet))).toBeUndefined();
+        const isAnnounced = () => watch.events.some((event) => announces(event, subnet));
+        expect(await until(isAnnounced)).toBe(true);
+      }
+      const commands = commandsFor(`${ifindex}`);
+      for (const command of commands) run(command);
+      if (moment === "after it was read") {
+        await until(() => watch.events.some((event) => announcesRemoval(event, "flannel.1")));
+      }
+      const results = await kernel.apply([
+        { op: "set", resource: neighbour("10.5.4.0") },
+        { op: "set", resource: fdb("192.0.2.4") },
+        { op: "set", resource: route("10.5.4.0/24", { gateway: "10.5.4.0", onlink: true }) },
+      ]);
+      const exists = await kernel.link("flannel.1") !== undefined;
+      expect(exists).toBe(commands.some((command) => command.startsWith("ip link add flannel.1")));
+      const expected = exists ? undefined : "ENODEV";
+      expect(results.map((error) => error?.errno)).toEqual([expected, expected, expected]);
+      expect(run("ip neigh show nud permanent dev under0")).toBe("");
+      if (run("ip -br link").includes("other.1")) {
+        expect(run("ip neigh show nud permanent dev other.1")).not.toContain("10.5.4.0");
+        expect(run("bridge fdb show dev other.1")).not.toContain("192.0.2.4");
+        expect(run("ip route show dev other.1")).toBe("");
+      }
+    });
+  }
+}
+
+test("a known index is not looked up again, and is after any change of a device", async () => {
+  const { kernel } = sandbox;
+  using watch = collect(kernel);
+  await set(kernel, vxlan());
+  const changed = async (subnet: string): Promise<void> => {
+    await set(kernel, neighbour(subnet));
+    expect(await until(() => watch.events.some((event) => announces(event, subnet)))).toBe(true);
+  };
+  await changed("10.5.2.0");
+  await changed("10.5.3.0");
+  const sent = spyOn(NetlinkSocket.prototype, "get");
+  try {
+    await changed("10.5.4.0");
+    expect(sent).toHaveBeenCalledTimes(0);
+    run("ip link set under0 alias changed");
+    await changed("10.5.5.0");
+    expect(sent).toHaveBeenCalledTimes(1);
+  } finally {
+    sent.mockRestore();
+  }
+});
+
+function announces(event: KernelEvent, subnet: string): boolean {
+  return event.kind === "changed" && event.resource.kind === "neighbour" &&
+    event.resource.address === subnet;
+}
+
+function announcesRemoval(event: KernelEvent, name: string): boolean {
+  return event.kind === "changed" && event.deleted && event.resource.kind === "link" &&
+    event.resource.name === name;
+}
 
 /**
  * The kernel replaces a route in one step, and announces no deletion. But a look-up that another

@@ -18,13 +18,13 @@ import type { NetlinkRefusal } from "../wire/netlink_socket.ts";
 import type { RtnetlinkEntry } from "./entry_codec.ts";
 import { codecOfKind } from "./entry_codecs.ts";
 import { performLinkStep } from "./link_steps.ts";
-import { Ifindexes } from "./links.ts";
+import type { Ifindexes } from "./links.ts";
 import type { RtnetlinkEncoder } from "./rtnetlink_encoder.ts";
 
 export interface BatchRunOptions {
   readonly changes: Channel<RtnetlinkEncoder>;
-  /** Not the same channel as `changes`: devices are looked up while changes are gathered. */
-  readonly queries: Channel<RtnetlinkEncoder>;
+  /** Not over the same channel as `changes`: devices are looked up while changes are gathered. */
+  readonly ifindexes: Ifindexes;
   readonly nexthops: Nexthops;
   readonly steps: readonly Step[];
 }
@@ -36,15 +36,14 @@ export class BatchRun {
   readonly #steps: readonly Step[];
   /** Describes the messages that are gathered in `#changes`, in order. */
   #pending: Pending[] = [];
-  /** Looked up again by each run, because a device may have been recreated since the last one. */
   readonly #ifindexes: Ifindexes;
   readonly #nexthops: Nexthops;
   readonly #nexthopRoutes: NexthopRoutes;
 
-  constructor({ changes, queries, nexthops, steps }: BatchRunOptions) {
+  constructor({ changes, ifindexes, nexthops, steps }: BatchRunOptions) {
     this.#changes = changes;
     this.#steps = steps;
-    this.#ifindexes = new Ifindexes(queries);
+    this.#ifindexes = ifindexes;
     this.#nexthops = nexthops;
     this.#nexthopRoutes = new NexthopRoutes(nexthops, steps);
     this.results = new Array<StepResult>(steps.length).fill(undefined);

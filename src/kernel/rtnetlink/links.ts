@@ -40,7 +40,16 @@ export function readLinkNames(queries: Channel<RtnetlinkEncoder>): Map<number, s
   }
 }
 
-/** Indexes of devices by name, each looked up once until it is forgotten. */
+/**
+ * Indexes of devices by name, each looked up once until it is forgotten.
+ *
+ * An index is never that of another device. The kernel may give the name to another device (the
+ * device is deleted or renamed), but announces that before another program's request for it is
+ * answered. So an index stays as long as there is a monitor, which has read every notification, and
+ * none of them was about a device; `NetlinkKernel` checks that before each part of a batch. What
+ * remains is a change between this check and the batch, as between any look-up and its use: for an
+ * index without a device the kernel refuses the change (ENODEV), and the index is looked up again.
+ */
 export class Ifindexes {
   readonly #queries: Channel<RtnetlinkEncoder>;
   readonly #known = new Map<string, number | undefined>();
@@ -58,5 +67,9 @@ export class Ifindexes {
 
   forget(name: string): void {
     this.#known.delete(name);
+  }
+
+  forgetAll(): void {
+    this.#known.clear();
   }
 }

@@ -18,6 +18,8 @@ export interface MonitorOptions {
   readonly linkNames: () => Map<number, string>;
   /** Port id of the socket over which this program makes its own changes. */
   readonly ownPortId: number;
+  /** A device was added, changed, renamed or deleted, or may have been. */
+  readonly onLinksChanged: () => void;
   readonly listener: KernelListener;
 }
 
@@ -37,6 +39,7 @@ export class Monitor implements Disposable {
       receiveBufferBytes: options.receiveBufferBytes,
       read: (messages) => this.#read(messages),
       lost: () => {
+        options.onLinksChanged();
         this.#names = options.linkNames();
         options.listener({ kind: "overrun" });
       },
@@ -48,6 +51,11 @@ export class Monitor implements Disposable {
       throw error;
     }
     this.#notifications.start();
+  }
+
+  /** Every notification up to now was read, so that `onLinksChanged` was called if necessary. */
+  get isUpToDate(): boolean {
+    return this.#notifications.isUpToDate;
   }
 
   [Symbol.dispose](): void {
@@ -92,6 +100,7 @@ export class Monitor implements Disposable {
   }
 
   #decodeLink(message: MessageReader): KernelEvent | undefined {
+    this.#options.onLinksChanged();
     const decoded = decodeLink(message);
     if (decoded === undefined) return undefined;
     const { ifindex, link } = decoded;

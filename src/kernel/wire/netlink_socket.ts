@@ -9,7 +9,7 @@
 import { errnoName } from "../../../ffi/errno.ts";
 import { errno, libc } from "../../../ffi/libc.ts";
 import * as k from "../../../ffi/linux.ts";
-import { addressOf, type Pointer } from "../../../ffi/memory.ts";
+import { addressOf, fixedBuffer, type Pointer } from "../../../ffi/memory.ts";
 import { KernelError } from "./kernel_error.ts";
 import { Attributes, MessageReader } from "./message_reader.ts";
 
@@ -241,10 +241,16 @@ function decodeError(message: MessageReader): NetlinkRefusal | undefined {
   return extack ? { errno: number, extack } : { errno: number };
 }
 
-function waitReadable(fd: number, timeoutMs: number): void {
-  const request = new Uint8Array(k.pollfd.size);
-  const view = new DataView(request.buffer);
-  view.setInt32(k.pollfd.fd, fd, true);
-  view.setInt16(k.pollfd.events, k.POLLIN, true);
-  libc().poll(addressOf(request), 1, timeoutMs);
+/**
+ * Waits until a socket has a message or an error, for this time at most. False: it certainly has
+ * neither.
+ */
+export function waitReadable(fd: number, timeoutMs: number): boolean {
+  pollView.setInt32(k.pollfd.fd, fd, true);
+  pollView.setInt16(k.pollfd.events, k.POLLIN, true);
+  return libc().poll(pollAddress, 1, timeoutMs) !== 0;
 }
+
+const pollRequest = fixedBuffer(k.pollfd.size);
+const pollView = new DataView(pollRequest.buffer, pollRequest.byteOffset);
+const pollAddress: Pointer = addressOf(pollRequest);

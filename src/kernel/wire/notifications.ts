@@ -11,7 +11,7 @@ import * as k from "../../../ffi/linux.ts";
 import type { Clock } from "../../base/clock.ts";
 import { KernelError } from "./kernel_error.ts";
 import { MessageReader } from "./message_reader.ts";
-import { openNetlinkSocket, setOption } from "./netlink_socket.ts";
+import { openNetlinkSocket, setOption, waitReadable } from "./netlink_socket.ts";
 
 export interface NotificationOptions {
   readonly clock: Clock;
@@ -70,6 +70,11 @@ export class Notifications implements Disposable {
   /** Starts reading. */
   start(): void {
     void this.#connect();
+  }
+
+  /** Every notification up to now was read: none waits in the socket, and none was lost. */
+  get isUpToDate(): boolean {
+    return this.#connection !== undefined && !waitReadable(this.#fd, 0);
   }
 
   get isDisposed(): boolean {
