@@ -57,9 +57,17 @@ export class NetlinkKernel implements Kernel {
     return [...resources, ...await this.#tables.dump(kinds, links)];
   }
 
-  async apply(steps: readonly Step[]): Promise<StepResult[]> {
+  apply(steps: readonly Step[]): Promise<StepResult[]> {
+    const parts = partsOf(steps, (step) => this.#tables.typeFor(step));
+    // A changed lease of most backends is one part.
+    return parts.length === 1 && parts[0]?.type === undefined
+      ? this.#applyToRtnetlink(steps)
+      : this.#applyParts(parts);
+  }
+
+  async #applyParts(parts: readonly StepsOfTable[]): Promise<StepResult[]> {
     const results: StepResult[] = [];
-    for (const { type, steps: part } of partsOf(steps, (step) => this.#tables.typeFor(step))) {
+    for (const { type, steps: part } of parts) {
       const partResults = type === undefined
         ? await this.#applyToRtnetlink(part)
         : await this.#applyToTable(type, part);
@@ -155,11 +163,17 @@ const WATCH_BUFFER_BYTES = 32 * 1024 * 1024;
 /** Steps between two turns of the event loop; they take about 10 ms. */
 const STEPS_AT_A_TIME = 2000;
 
+/** Steps for one table; for rtnetlink if that is `undefined`. */
+interface StepsOfTable {
+  readonly type: KernelTableType | undefined;
+  readonly steps: readonly Step[];
+}
+
 /** The steps in order, split where the table changes. */
 function partsOf(
   steps: readonly Step[],
   typeFor: (step: Step) => KernelTableType | undefined,
-): { readonly type: KernelTableType | undefined; readonly steps: readonly Step[] }[] {
+): StepsOfTable[] {
   const parts: { type: KernelTableType | undefined; steps: Step[] }[] = [];
   for (const step of steps) {
     const type = typeFor(step);

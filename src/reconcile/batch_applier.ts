@@ -30,6 +30,7 @@ export class BatchApplier {
   async applyAll(signal: AbortSignal): Promise<void> {
     const { clock, work } = this.#parts;
     for (const group of [0, 1, 2] as const) {
+      if (work.size === 0) return;
       const keys = [...work.keys()].filter((key) => groupOf(key) === group);
       for (let start = 0; start < keys.length; start += CHUNK_ENTRIES) {
         if (signal.aborted) return;

@@ -170,17 +170,21 @@ export class Reconciler implements AsyncDisposable {
   #startPass(): void {
     // The end of a pass schedules the next one.
     if (this.#pass !== undefined || this.#isStopped) return;
-    this.#pass = this.#runPass()
-      .then(() => void (this.#failedPasses = 0))
-      .catch((error: unknown) => {
-        const { log, resync } = this.#parts;
-        log.error({ err: error }, "reconcile pass failed; reading the kernel tables again");
-        resync.requestAllLater(++this.#failedPasses);
-      })
-      .finally(() => {
-        this.#pass = undefined;
-        if (!this.#isStopped) this.#scheduleNext();
-      });
+    this.#pass = this.#completePass();
+  }
+
+  /** Never rejects. */
+  async #completePass(): Promise<void> {
+    try {
+      await this.#runPass();
+      this.#failedPasses = 0;
+    } catch (error) {
+      const { log, resync } = this.#parts;
+      log.error({ err: error }, "reconcile pass failed; reading the kernel tables again");
+      resync.requestAllLater(++this.#failedPasses);
+    }
+    this.#pass = undefined;
+    if (!this.#isStopped) this.#scheduleNext();
   }
 
   async #runPass(): Promise<void> {

@@ -22,7 +22,7 @@ export class Schedule implements Disposable {
   readonly #options: ScheduleOptions;
   readonly #clock: Clock;
   #workTimer: Disposable | undefined;
-  #laterTimer: Disposable | undefined;
+  #later: { readonly atMs: number; readonly timer: Disposable } | undefined;
   /** The first change after a quiet time is about to be made. */
   #isImminent = false;
   #firstMarkMs = 0;
@@ -47,17 +47,22 @@ export class Schedule implements Disposable {
 
   /** There will be work at this time of the clock; replaces the previous time. */
   setNext(atMs: number): void {
-    this.#laterTimer?.[Symbol.dispose]();
-    this.#laterTimer = undefined;
+    if (atMs === this.#later?.atMs) return;
+    this.#later?.timer[Symbol.dispose]();
+    this.#later = undefined;
     if (atMs === Infinity || this.#isDisposed) return;
     const delayMs = Math.max(atMs - this.#clock.nowMs(), DEBOUNCE_MS);
-    this.#laterTimer = this.#clock.setTimer(delayMs, this.#options.start);
+    const timer = this.#clock.setTimer(delayMs, () => {
+      this.#later = undefined;
+      this.#options.start();
+    });
+    this.#later = { atMs, timer };
   }
 
   [Symbol.dispose](): void {
     this.#isDisposed = true;
     this.#workTimer?.[Symbol.dispose]();
-    this.#laterTimer?.[Symbol.dispose]();
+    this.#later?.timer[Symbol.dispose]();
   }
 
   /** Starts after the events that are being handled. */

@@ -46,6 +46,28 @@ describe("docs/architecture.md", () => {
   });
 });
 
+describe("the path of one change", () => {
+  const section = readFileSync(PAGE, "utf8").split("## The path of one change")[1] ?? "";
+  const steps = [...section.split("\n## ")[0]?.matchAll(/^\| `([^`]+)` \| `([^`]+)` \|/gm) ?? []]
+    .map(([, name = "", file = ""]) => ({ name, file }));
+
+  test("is about five functions", () => {
+    expect(steps.length).toBeGreaterThan(3);
+    expect(steps.length).toBeLessThan(7);
+  });
+
+  test.each(steps)("$name is in $file", ({ name, file }) => {
+    const [first = "", member] = name.split(".");
+    const code = codeOf(readFileSync(`${ROOT}${file}`, "utf8"));
+    if (member === undefined) {
+      expect(code).toMatch(new RegExp(`^export .*function\\*? ${first}\\(`, "m"));
+    } else {
+      expect(code).toMatch(new RegExp(`^export class ${first}\\b`, "m"));
+      expect(code).toMatch(new RegExp(`^  (async )?${member}\\(`, "m"));
+    }
+  });
+});
+
 function rowsOf(page: string): Row[] {
   const section = page.split("## Where to add what")[1]?.split("\n## ")[0] ?? "";
   const table = section.split("\n").filter((line) => line.startsWith("| ")).slice(1);

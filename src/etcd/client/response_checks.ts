@@ -72,18 +72,21 @@ export function checkEvent(
   { prefix, next, revision }: { prefix: Uint8Array; next: bigint; revision: bigint },
 ): StoredKeyValue {
   if (kv === undefined) throw new InvalidResponseError("etcd sent an event without a key");
-  const text = keyText(kv.key);
   if (!startsWith(kv.key, prefix)) {
-    throw new InvalidResponseError(`etcd sent an event of ${text}, which is not watched`);
+    throw new InvalidResponseError(
+      `etcd sent an event of ${keyText(kv.key)}, which is not watched`,
+    );
   }
   if (kv.modRevision < next) {
     throw new InvalidResponseError(
-      `etcd sent an event of ${text} at revision ${kv.modRevision} after one at ${next - 1n}`,
+      `etcd sent an event of ${keyText(kv.key)} at revision ${kv.modRevision} after one at ${
+        next - 1n
+      }`,
     );
   }
   if (kv.modRevision > revision || kv.createRevision > kv.modRevision) {
     throw new InvalidResponseError(
-      `etcd sent an event of ${text} at the invalid revision ${kv.modRevision}: ` +
+      `etcd sent an event of ${keyText(kv.key)} at the invalid revision ${kv.modRevision}: ` +
         `it was created at ${kv.createRevision}, and the store is at ${revision}`,
     );
   }

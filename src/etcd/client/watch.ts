@@ -91,7 +91,11 @@ export async function* watchPrefix(
       using stream = await openStream(source, prefix, position, signal);
       failures.succeeded();
       for await (const response of stream.responses) {
-        yield* eventsOf(response, position);
+        for (const event of response.events) {
+          const change = changeOf(event);
+          if (change !== undefined) yield change;
+        }
+        advance(position, response);
         // The stream works: the next failure starts a new back-off.
         failed = 0;
       }
@@ -284,11 +288,8 @@ function faultIsGap<T>(check: () => T): T {
   }
 }
 
-function* eventsOf(response: WatchReply, position: Position): Generator<EtcdWatch> {
-  for (const event of response.events) {
-    const change = changeOf(event);
-    if (change !== undefined) yield change;
-  }
+/** All events of the response were received. */
+function advance(position: Position, response: WatchReply): void {
   const last = response.events.at(-1)?.kv?.modRevision ?? response.header?.revision ?? 0n;
   if (last >= position.next) position.next = last + 1n;
 }

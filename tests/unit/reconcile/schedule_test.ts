@@ -103,6 +103,18 @@ describe("Schedule, after setNext(),", () => {
     expect(starts).toEqual([700, 1005]);
   });
 
+  test("keeps the timer for the same time until it has started", async () => {
+    const timers = spyOn(clock, "setTimer");
+    schedule.setNext(beginMs + 700);
+    schedule.setNext(beginMs + 700);
+    expect(timers).toHaveBeenCalledTimes(1);
+    await clock.advance(1000);
+    expect(starts).toEqual([700]);
+    schedule.setNext(beginMs + 700);
+    await clock.advance(1000);
+    expect(starts).toEqual([700, 1005]);
+  });
+
   test("replaces the previous time", async () => {
     schedule.setNext(beginMs + 700);
     schedule.setNext(beginMs + 900);
