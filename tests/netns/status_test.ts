@@ -225,17 +225,16 @@ describe("the socket", () => {
     await host.up();
     await opened(host);
     const random = crypto.getRandomValues(new Uint8Array(60_000));
-    const held = await Promise.all(
-      Array.from({ length: 100 }, (_, i) =>
-        Bun.connect({
-          unix: socketOf(host),
-          socket: { data: () => undefined },
-        }).then((socket) => {
-          if (i % 3 === 0) socket.write(random);
-          if (i % 3 === 1) socket.write("GET /v1/status HTTP/1.1\r\n");
-          return socket;
-        })),
-    );
+    const connect = async (i: number) => {
+      const socket = await Bun.connect({ unix: socketOf(host), socket: { data: () => undefined } });
+      if (i % 3 === 0) socket.write(random);
+      if (i % 3 === 1) socket.write("GET /v1/status HTTP/1.1\r\n");
+      return socket;
+    };
+    // Of those that are too many, some are closed before the runtime reports them as open.
+    const results = await Promise.allSettled(Array.from({ length: 100 }, (_, i) => connect(i)));
+    const held = results.flatMap((one) => one.status === "fulfilled" ? [one.value] : []);
+    expect(held.length).toBeGreaterThan(0);
     expect(await host.isReady()).toBe(true);
     await eventually(
       "they are disconnected",
