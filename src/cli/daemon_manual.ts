@@ -46,6 +46,10 @@ export const DAEMON_MANUAL: CommandManual = {
       "/run/flannel/subnet.env",
       "The network, the subnet of this host and the MTU, for the CNI plugin.",
     ],
+    [
+      "/run/flannel/flanneld.sock",
+      "The socket of flanneld status, next to the subnet file; for root only.",
+    ],
     ["/etc/kube-flannel/net-conf.json", "With --kube-subnet-mgr: the network configuration."],
     [
       "/run/flannel/wgkey",
