@@ -50,6 +50,8 @@ const symbols = {
   flock: { args: ["i32", "i32"], returns: "i32" },
   // int getrlimit(int resource, struct rlimit *rlim);
   getrlimit: { args: ["i32", "ptr"], returns: "i32" },
+  // int execve(const char *pathname, char *const argv[], char *const envp[]);
+  execve: { args: ["ptr", "ptr", "ptr"], returns: "i32" },
   // int close(int fd);
   close: { args: ["i32"], returns: "i32" },
   // void *memcpy(void *dest, const void *src, size_t n);

@@ -12,6 +12,7 @@ import type { CommandLine } from "./cli/command_line.ts";
 import { parseInvocation } from "./cli/invocation.ts";
 import type { Log } from "./log/log.ts";
 import type { RepeatedFailure } from "./log/repeated_failure.ts";
+import { removeRuntimeSettings } from "./process/runtime_settings_mark.ts";
 import type { OperatorStreams } from "./operator/run_operator.ts";
 
 /** A stop may take this long; the data plane stays in place either way. */
@@ -24,6 +25,7 @@ main().then((status) => process.exit(status));
 
 /** Returns the exit status. */
 async function main(): Promise<number> {
+  removeRuntimeSettings(process.env);
   const invocation = parseInvocation(process.argv0, process.argv.slice(2));
   if (invocation.program === "cni") return await runPlugin();
   const [{ parseCommandLine }, { FLANNELD, INSTALL_CONF }] = await Promise.all([
@@ -175,6 +177,8 @@ function selfCommand(): readonly string[] {
 async function runDaemonCommand(
   { options, warnings }: Extract<CommandLine, { kind: "daemon" }>,
 ): Promise<number> {
+  const { startWithRuntimeSettings } = await import("./process/runtime_settings.ts");
+  const refusal = startWithRuntimeSettings();
   const [{ createLogger }, { RepeatedFailure }, { limitProblem, memoryWarning }] = await Promise
     .all([
       import("./log/logger.ts"),
@@ -185,6 +189,9 @@ async function runDaemonCommand(
   const stop = stopOnSignals(log);
   const what = "handling what an HTTP/2 server sent unrequested";
   reportUncaughtErrors(log, new RepeatedFailure({ log, clock: systemClock, what }));
+  if (refusal !== undefined) {
+    log.debug(`started without settings of the JavaScript runtime that save memory: ${refusal}`);
+  }
   for (const warning of warnings) log.warn(warning);
   const problem = limitProblem();
   if (problem !== undefined) {

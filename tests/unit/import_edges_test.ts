@@ -561,6 +561,8 @@ const DOORS: Readonly<Record<string, readonly string[]>> = {
     "process_error.ts",
     "program_lookup.ts",
     "run_program.ts",
+    "runtime_settings.ts",
+    "runtime_settings_mark.ts",
     "secret_variables.ts",
     "signal_process.ts",
     // Processes that run.
