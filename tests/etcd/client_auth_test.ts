@@ -5,6 +5,7 @@ import { EtcdError } from "../../src/etcd/client/etcd_error.ts";
 import { type Clock, systemClock } from "../../src/base/clock.ts";
 import { collectingLog } from "../support/collecting_log.ts";
 import { EtcdServer } from "../support/etcd_server.ts";
+import { runProgram } from "../support/program.ts";
 import { TcpProxy } from "../support/tcp_proxy.ts";
 import { eventually } from "../support/wait.ts";
 
@@ -169,4 +170,42 @@ test("a password for an etcd without users does no harm", async () => {
   await put(client, "/net/a");
   await put(client, "/net/a");
   expect((await open.callCounts()).get("Authenticate")).toBe(1);
+});
+
+test("a role with what Go flannel needs lists leases without their hosts", async () => {
+  const prefix = "/limited";
+  await server.etcdctl(...root, "role", "add", "limited");
+  for (const range of [["config"], ["--prefix=true", "subnets/"]]) {
+    const key = `${prefix}/${range.at(-1)}`;
+    const flags = [...range.slice(0, -1), "limited", "readwrite", key];
+    await server.etcdctl(...root, "role", "grant-permission", ...flags);
+  }
+  await server.etcdctl(...root, "user", "add", `limited:${PASSWORD}`);
+  await server.etcdctl(...root, "user", "grant-role", "limited", "limited");
+  await server.etcdctl(...root, "put", `${prefix}/config`, '{"Network": "10.5.0.0/16"}');
+  const flags = [
+    `--etcd-endpoints=${server.url}`,
+    `--etcd-prefix=${prefix}`,
+    "--etcd-username=limited",
+    `--etcd-password=${PASSWORD}`,
+  ];
+  const reserve = ["leases", "reserve", ...flags, "10.5.7.0/24", "192.0.2.7"];
+  expect(await runProgram(reserve)).toMatchObject({ exitCode: 0, err: "" });
+  const { exitCode, out, err } = await runProgram(["leases", "--json", ...flags]);
+  expect(exitCode).toBe(0);
+  expect(JSON.parse(out).leases).toMatchObject([{
+    subnet: "10.5.7.0/24",
+    alive: null,
+    host: null,
+  }]);
+  expect(err).toBe(
+    `hosts are unknown: etcd denies read access to ${prefix}/sessions/; grant the etcd role read ` +
+      "access there\n",
+  );
+  // A release that cannot see whether the node is alive says so.
+  const release = await runProgram(["leases", "release", ...flags, "10.5.7.0/24"]);
+  expect(release).toMatchObject({ exitCode: 0, err: "" });
+  const elsewhere = flags.with(1, "--etcd-prefix=/net");
+  expect((await runProgram(["leases", ...elsewhere])).err)
+    .toStartWith("flanneld leases: cannot read /net/config, /net/subnets/* in etcd: permission");
 });

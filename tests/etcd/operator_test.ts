@@ -19,7 +19,7 @@ import { FakeKubeApi, json } from "../support/fake_kube_api.ts";
 import { nodeJson } from "../support/kube_objects.ts";
 import { runProgram } from "../support/program.ts";
 import { eventually } from "../support/wait.ts";
-import { IPV4, request, testNode } from "./lease_store_fixture.ts";
+import { IPV4, IPV6_ONLY, request, testNode } from "./lease_store_fixture.ts";
 
 const forever = new AbortController().signal;
 let server: EtcdServer;
@@ -270,6 +270,24 @@ describe("flanneld leases reserve", () => {
       "released the reservation of 10.5.7.0/24 and fc00:0:0:7::/64 for 192.0.2.7",
     );
   });
+});
+
+test("in a network of IPv6 alone, a node is known by its IPv6 address", async () => {
+  newPrefix();
+  await put("config", '{"EnableIPv4":false,"EnableIPv6":true,"IPv6Network":"fc00::/48"}');
+  expect((await run("leases reserve fc00:0:0:7::/64 192.0.2.7")).err).toContain("has no IPv4");
+  expect((await run("leases reserve fc00:0:0:7::/64 2001:db8::7")).out)
+    .toBe("reserved fc00:0:0:7::/64 for 2001:db8::7\n");
+  const store = testNode({ etcd: client(), prefix, host: "node7" });
+  await using _store = store;
+  const wanted = request(IPV6_ONLY, { 6: "2001:db8::7" });
+  await using own = await store.store.acquire(wanted, forever);
+  expect(own.lease.subnets as object).toEqual({ 6: "fc00:0:0:7::/64" });
+  const { leases } = JSON.parse((await run("leases --json")).out);
+  expect(leases).toMatchObject([
+    { key: "0.0.0.0-0&fc00:0:0:7::-64", kind: "reservation", host: "node7", alive: true },
+  ]);
+  expect((await run("leases release fc00:0:0:7::/64")).err).toContain("the host node7 is alive");
 });
 
 describe("flanneld leases release", () => {
