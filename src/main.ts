@@ -28,6 +28,11 @@ async function main(): Promise<number> {
   removeRuntimeSettings(process.env);
   const invocation = parseInvocation(process.argv0, process.argv.slice(2));
   if (invocation.program === "cni") return await runPlugin();
+  if (invocation.program === "flanneld") {
+    const { parseDaemonLine } = await import("./cli/daemon_command.ts");
+    const daemon = parseDaemonLine(invocation.args, process.env);
+    if (daemon !== undefined) return await runCommand(daemon);
+  }
   const [{ parseCommandLine }, { FLANNELD, INSTALL_CONF }] = await Promise.all([
     import("./cli/command_line.ts"),
     import("./cli/commands.ts"),

@@ -3,9 +3,8 @@
 import { argument, optionalArgument, repeatedArgument } from "./argument.ts";
 import { type Command, command, mapAction } from "./command.ts";
 import { CONFIG, type ConfigAction } from "./config_arguments.ts";
-import { type DaemonAction, readDaemon } from "./daemon_arguments.ts";
-import { DAEMON_FLAGS } from "./daemon_flags.ts";
-import { DAEMON_MANUAL } from "./daemon_manual.ts";
+import type { DaemonAction } from "./daemon_arguments.ts";
+import { DAEMON, type VersionAction } from "./daemon_command.ts";
 import { DATASTORE, type DatastoreAction } from "./datastore_arguments.ts";
 import { boolean, type OptionsOf } from "./flag.ts";
 import { INSTALL_CNI_FLAGS } from "./install_cni_flags.ts";
@@ -29,7 +28,7 @@ export type ProgramAction =
     readonly kind: "peers";
     readonly options: OptionsOf<typeof PEERS_FLAGS> & { readonly target: string | undefined };
   }
-  | { readonly kind: "version"; readonly json: boolean }
+  | VersionAction
   /** `names`: the subcommand that is asked about, and those above it. */
   | { readonly kind: "help"; readonly names: readonly string[] };
 
@@ -167,24 +166,10 @@ const HELP: Command<ProgramAction> = command({
   read: (_options, { names }) => ({ kind: "help", names }),
 });
 
-export const FLANNELD: Command<ProgramAction> = command({
-  name: "flanneld",
-  summary: "Container overlay network daemon.",
-  description: [
-    "Gives this host a subnet of an overlay network and keeps the kernel's routes, neighbours " +
-    "and firewall rules for all other hosts of the network.",
-    "A flag is -name, --name, --name=value or --name value; a boolean is --name or --name=false. " +
-    "Each flag has an environment variable: FLANNELD_ETCD_PREFIX for --etcd-prefix. The flag " +
-    "takes precedence.",
-  ],
-  flags: DAEMON_FLAGS,
+export const FLANNELD: Command<ProgramAction> = {
+  ...mapAction<DaemonAction | VersionAction, ProgramAction>(DAEMON, (action) => action),
   commands: [...SUBCOMMANDS, HELP],
-  version: { kind: "version", json: false },
-  manual: DAEMON_MANUAL,
-  // As Go flannel.
-  outOfRangeStatus: 1,
-  read: (options, _values, given) => readDaemon(options, given),
-});
+};
 
 /** The program of Go flannel's image, for the init containers of manifests written for it. */
 export const INSTALL_CONF: Command<ProgramAction> = command({

@@ -376,6 +376,7 @@ const DOORS: Readonly<Record<string, readonly string[]>> = {
     "command_line.ts",
     "commands.ts",
     "config_arguments.ts",
+    "daemon_command.ts",
     "daemon_options.ts",
     "datastore_command.ts",
     "install_cni_command.ts",
@@ -763,6 +764,17 @@ test("only src/main.ts ends the process", () => {
     file !== "src/main.ts" && /\bprocess\s*\.\s*exit\b/.test(readFileSync(`${ROOT}${file}`, "utf8"))
   );
   expect(enders).toEqual([]);
+});
+
+test("the daemon reads its command line without the subcommands", () => {
+  const seen = new Set(["src/cli/daemon_command.ts"]);
+  for (const file of seen) {
+    for (const one of imports) if (one.file === file && !one.isType) seen.add(one.target);
+  }
+  expect([...seen]).toContain("src/cli/daemon_flags.ts");
+  const subcommand = /^src\/(backend|datastore|lab|operator|control)\/|(_arguments|commands)\.ts$/;
+  expect([...seen].filter((file) => subcommand.test(file)))
+    .toEqual(["src/cli/daemon_arguments.ts"]);
 });
 
 test("the CNI plugin loads nothing of the daemon: pods wait for its start", () => {

@@ -3,6 +3,7 @@ import fc from "fast-check";
 import { type CommandLine, parseCommandLine } from "../../../src/cli/command_line.ts";
 import { commandName } from "../../../src/cli/command.ts";
 import { FLANNELD } from "../../../src/cli/commands.ts";
+import { parseDaemonLine } from "../../../src/cli/daemon_command.ts";
 import { DAEMON_FLAGS } from "../../../src/cli/daemon_flags.ts";
 import { environmentName } from "../../../src/cli/flag.ts";
 import {
@@ -533,4 +534,63 @@ test("no arguments and no environment make the parser throw", () => {
     const { kind } = parseCommandLine(argv, variables);
     expect(["daemon", "help", "version", "error", ...subcommands]).toContain(kind);
   }));
+});
+
+describe("a command line without subcommands", () => {
+  test("is read by the daemon alone as with them, or not at all", () => {
+    const argument = fc.oneof(
+      fc.constantFrom(
+        "--iface=eth1",
+        "-iface",
+        "eth1",
+        "--ip-masq",
+        "--ip-masq=maybe",
+        "-v=4",
+        "-v",
+        "--healthz",
+        "--healthz-port=99999",
+        "--subnet-lease-renew-margin=0",
+        "--join=x",
+        "--versio",
+        "--version",
+        "--help",
+        "-h",
+        "-help=1",
+        "--etcd-endpoints=ftp://x",
+        "--",
+        "-",
+        "",
+        " ",
+        "lab",
+        "version",
+        "--etcd-certfile=a",
+        "--public-ip",
+        "--Iface=x",
+        "--kube-subnet-mgr",
+        "-=",
+        "--=x",
+        "-1",
+      ),
+      fc.string(),
+    );
+    const variables = fc.constantFrom({}, { FLANNELD_IFACE: "eth2" }, { FLANNELD_V: "x" });
+    fc.assert(
+      fc.property(fc.array(argument, { maxLength: 4 }), variables, (argv, environment) => {
+        const alone = parseDaemonLine(argv, environment);
+        const full = parseCommandLine(argv, environment);
+        if (alone === undefined) expect(argv.length).toBeGreaterThan(0);
+        else expect(alone).toEqual(full);
+      }),
+      { numRuns: 3_000 },
+    );
+  });
+
+  test("is that of a unit, with flags and values in one argument", () => {
+    const argv = ["--iface=eth1", "-ip-masq", "--etcd-endpoints=http://192.0.2.1:2379"];
+    expect(parseDaemonLine(argv, {})).toMatchObject({ kind: "daemon" });
+    expect(parseDaemonLine([], {})).toMatchObject({ kind: "daemon" });
+    expect(parseDaemonLine(["--nonsense"], {})).toMatchObject({ kind: "error", exitCode: 2 });
+    expect(parseDaemonLine(["--iface", "eth1"], {})).toBeUndefined();
+    expect(parseDaemonLine(["--help"], {})).toBeUndefined();
+  });
 });
