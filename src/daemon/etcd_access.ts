@@ -5,7 +5,6 @@ import { errorMessage } from "../base/operator_error.ts";
 import { readRegularText } from "../base/regular_file.ts";
 import { type DaemonOptions, etcdOfFlags, namesEtcd } from "../cli/daemon_options.ts";
 import type { EtcdAccess } from "../etcd/client/cluster.ts";
-import { joinDatastore } from "../join/join_datastore.ts";
 import { JoinError } from "../join/join_error.ts";
 import { type JoinTarget, parseJoinTarget } from "../join/join_token.ts";
 import { joinedDatastore, type NodeCredential, readCredential } from "../join/node_credential.ts";
@@ -44,13 +43,14 @@ export async function etcdAccess(context: EtcdAccessContext): Promise<ChosenAcce
   return { kind: "datastore", ...joinedDatastore(credential) };
 }
 
-function joinTarget(
+async function joinTarget(
   target: JoinTarget,
   { options, readiness, clock, log, signal }: EtcdAccessContext,
 ): Promise<NodeCredential> {
   const step = `joining the datastore at ${target.host} port ${target.port}`;
   readiness.step(step);
-  return joinDatastore(target, {
+  const { joinDatastore } = await import("../join/join_datastore.ts");
+  return await joinDatastore(target, {
     stateFile: options.joinState,
     clock,
     log,
