@@ -1,9 +1,10 @@
 /** Large numbers of routes use nexthop objects, which the kernel port hides. */
 
-import { afterEach, beforeEach, expect, test } from "bun:test";
+import { afterEach, beforeEach, expect, spyOn, test } from "bun:test";
 import { writeFileSync } from "node:fs";
 import { systemClock } from "../../src/base/clock.ts";
 import { NetlinkKernel } from "../../src/kernel/netlink_kernel.ts";
+import { NetlinkSocket } from "../../src/kernel/wire/netlink_socket.ts";
 import { resourceText } from "../../src/state/resource_text.ts";
 import type { Route } from "../../src/state/resource.ts";
 import type { Step } from "../../src/state/step.ts";
@@ -150,6 +151,29 @@ test("after a restart, routes are replaced and deleted, and their objects used a
   expect(await set(second, direct)).toBeUndefined();
   await applyAll(routes.slice(1).map((resource) => ({ op: "delete", resource })), second);
   expect(await ourRoutes()).toEqual([resourceText(direct)]);
+  expect(nexthopIds()).toEqual([]);
+});
+
+test("after a restart, a peer that leaves costs no dump, and its object is found", async () => {
+  const routes = peerRoutes(600);
+  await setAll(routes);
+  using kernel = new NetlinkKernel({ clock: systemClock });
+  const dumps = spyOn(NetlinkSocket.prototype, "dump");
+  try {
+    for (const one of routes.slice(0, 20)) expect(await remove(kernel, one)).toBeUndefined();
+    const [moved, absent] = [routes[20] as Route, routes[0] as Route];
+    expect(await set(kernel, { ...moved, gateway: "10.5.1.9" as never })).toBeUndefined();
+    expect(await remove(kernel, absent)).toBeUndefined();
+    expect(dumps).not.toHaveBeenCalled();
+  } finally {
+    dumps.mockRestore();
+  }
+  expect((await ourRoutes()).length).toBe(580);
+  expect(nexthopIds().length).toBe(600);
+  // Many of them are worth a dump, after which all unused objects go.
+  const rest = routes.slice(21).map((resource) => ({ op: "delete" as const, resource }));
+  expect((await kernel.apply(rest)).filter((error) => error !== undefined)).toEqual([]);
+  expect((await ourRoutes()).length).toBe(1);
   expect(nexthopIds()).toEqual([]);
 });
 

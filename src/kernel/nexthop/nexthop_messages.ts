@@ -34,6 +34,13 @@ export function deleteNexthop(batch: MessageBatch, id: number): void {
   });
 }
 
+/** Appends a request for one object. */
+export function getNexthop(batch: MessageBatch, id: number): void {
+  batch.build(k.RTM_GETNEXTHOP, 0, new Uint8Array(k.nhmsg.size), (message) => {
+    libnlCore().nla_put_u32(message, k.NHA_ID, id);
+  });
+}
+
 /** Appends a request for all nexthop objects. */
 export function dumpNexthops(batch: MessageBatch): void {
   batch.build(k.RTM_GETNEXTHOP, k.NLM_F_DUMP, new Uint8Array(k.nhmsg.size));
