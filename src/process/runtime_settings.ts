@@ -20,6 +20,9 @@ const SETTINGS: Readonly<Record<string, string>> = {
   BUN_GC_TIMER_DISABLE: "1",
   // Freed memory goes back at once, without a thread that wakes up for it.
   MIMALLOC_PURGE_DELAY: "0",
+  // The C library's default, which it would raise when the first large block is freed: memory in
+  // which bun:ffi has compiled would stay (mallopt(3)).
+  MALLOC_TRIM_THRESHOLD_: "131072",
 };
 
 /**

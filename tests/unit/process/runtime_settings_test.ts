@@ -11,6 +11,7 @@ const ADDED = [
   "BUN_JSC_useConcurrentJIT=0",
   "BUN_GC_TIMER_DISABLE=1",
   "MIMALLOC_PURGE_DELAY=0",
+  "MALLOC_TRIM_THRESHOLD_=131072",
 ];
 
 describe("variablesWithSettings", () => {
@@ -37,7 +38,8 @@ describe("variablesWithSettings", () => {
     expect(variables?.slice(0, -1)).toEqual([
       "BUN_JSC_useDFGJIT=1",
       "MIMALLOC_PURGE_DELAY=",
-      ...ADDED.slice(1, -1),
+      ...ADDED.slice(1, -2),
+      "MALLOC_TRIM_THRESHOLD_=131072",
     ]);
   });
 
