@@ -72,6 +72,7 @@ export class LeaseFollower implements AsyncDisposable {
       excluded,
       backendType: backend.attributes.backendType,
       onRejected: ({ key, ...why }) => warnings.warn({ what: "ignoring lease", name: key, ...why }),
+      seed: clock.random(),
     });
     this.#reachability = this.#cleanup.use(
       new ReachabilitySource({

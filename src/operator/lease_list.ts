@@ -4,6 +4,7 @@ import type { PerFamily } from "../addr/family.ts";
 import { addressValue, type IpAddress } from "../addr/ip.ts";
 import { type Prefix, prefixAddress, prefixLength } from "../addr/prefix.ts";
 import { BACKENDS } from "../backend/backend_registry.ts";
+import { systemClock } from "../base/clock.ts";
 import { quoted } from "../base/quoting.ts";
 import { ConfigError } from "../config/config_error.ts";
 import {
@@ -88,7 +89,7 @@ export function ignoredLeases(
 ): ReadonlyMap<LeaseKey, string> {
   const backendType = leaseBackendType(config);
   const rules = { config, own: { key: "" as LeaseKey, subnets: {} }, backendType, allocation };
-  const table = new LeaseTable({ ...rules, onRejected: () => {} });
+  const table = new LeaseTable({ ...rules, onRejected: () => {}, seed: systemClock.random() });
   const invalid = given.filter(isInvalidLease);
   const leases = given.filter((lease): lease is Lease => !isInvalidLease(lease));
   table.apply({ kind: "snapshot", leases, invalid, revision: 0n });

@@ -6,16 +6,17 @@
  * as soon as the reason is gone. This node's own lease never appears.
  */
 
-import { entriesOf, familiesOf, mapFamilies } from "../addr/family.ts";
+import { entriesOf, familiesOf, mapFamilies, type PerFamily } from "../addr/family.ts";
 import { type Family, familyOf } from "../addr/ip.ts";
 import type { ExcludedAddress } from "../addr/excluded_address.ts";
-import { hostPrefix } from "../addr/prefix.ts";
+import { hostPrefix, type Prefix } from "../addr/prefix.ts";
 import { lowerBound } from "../base/binary_search.ts";
+import { columnFor } from "../base/column.ts";
 import { forEachWithMinorGc } from "../base/for_each_with_minor_gc.ts";
 import type { InvalidLease, Lease, LeaseKey, LeaseWatch } from "./lease.ts";
 import { failedLease, isInvalidLease } from "./lease_codec.ts";
+import { LeaseRows } from "./lease_rows.ts";
 import { containExcluded, type ValidationRules, whyInvalid } from "./lease_validation.ts";
-import { packLease } from "./packed_lease.ts";
 import { PrefixTrie } from "./prefix_trie.ts";
 
 export type LeaseChange =
@@ -31,15 +32,19 @@ export type LeaseChange =
 export interface LeaseTableOptions extends ValidationRules {
   /** Called once for each key and reason. */
   onRejected(rejected: InvalidLease): void;
+  /** A number in [0, 1), for the hashes of keys. */
+  readonly seed: number;
 }
 
 export class LeaseTable {
   readonly #options: LeaseTableOptions;
   #rules: ValidationRules;
   /** Valid leases, regardless of the others. */
-  readonly #candidates = new Map<LeaseKey, Candidate>();
-  /** The candidates by subnet. */
-  readonly #claims: Readonly<Record<Family, PrefixTrie<Candidate>>> = {
+  readonly #candidates: LeaseRows;
+  /** By row: 1 if no older accepted candidate claims any of its addresses. */
+  #isAccepted = new Uint8Array();
+  /** The rows of the candidates by subnet. */
+  readonly #claims: Readonly<Record<Family, PrefixTrie<number>>> = {
     4: new PrefixTrie(),
     6: new PrefixTrie(),
   };
@@ -51,12 +56,14 @@ export class LeaseTable {
   constructor(options: LeaseTableOptions) {
     this.#options = options;
     this.#rules = options;
+    this.#candidates = new LeaseRows(options.seed);
   }
 
   /** The accepted leases, without the families that the network does not have. */
   get leases(): ReadonlyMap<LeaseKey, Lease> {
-    const accepted = [...this.#candidates].filter(([, candidate]) => candidate.accepted);
-    return new Map(accepted.map(([key, { lease }]) => [key, lease]));
+    const accepted = this.#candidates.rows().filter((row) => this.#isAccepted[row] === 1);
+    const leases = accepted.map((row) => this.#candidates.at(row));
+    return new Map(leases.map((lease) => [lease.key, lease]));
   }
 
   /** The rejected leases, with the reason. */
@@ -80,7 +87,10 @@ export class LeaseTable {
         const family = familyOf(address);
         return this.#claims[family].overlapping(hostPrefix(address));
       });
-      const affected = [...holders.map(({ lease }) => lease), ...this.#excluded.values()];
+      const affected = [
+        ...holders.map((row) => this.#candidates.at(row)),
+        ...this.#excluded.values(),
+      ];
       affected.forEach((lease) => put(lease));
     });
   }
@@ -92,7 +102,7 @@ export class LeaseTable {
       remove: (key: LeaseKey) => void;
     }) => void,
   ): LeaseChange[] {
-    const unsettled = new Set<Candidate>();
+    const unsettled = new Set<number>();
     const before = new Map<LeaseKey, Lease | undefined>();
     const touch = (key: LeaseKey) => before.has(key) || before.set(key, this.#accepted(key));
     const put = (lease: Lease | InvalidLease) => {
@@ -123,7 +133,8 @@ export class LeaseTable {
     switch (event.kind) {
       case "snapshot": {
         const present = new Set([...event.leases, ...event.invalid].map(({ key }) => key));
-        const known = [...this.#candidates.keys(), ...this.#rejected.keys()];
+        const candidates = this.#candidates.rows().map((row) => this.#candidates.keyAt(row));
+        const known = [...candidates, ...this.#rejected.keys()];
         known.filter((key) => !present.has(key)).forEach(remove);
         forEachWithMinorGc(event.leases, put);
         event.invalid.forEach(put);
@@ -140,7 +151,7 @@ export class LeaseTable {
     }
   }
 
-  #put(given: Lease | InvalidLease, unsettled: Set<Candidate>): void {
+  #put(given: Lease | InvalidLease, unsettled: Set<number>): void {
     this.#excluded.delete(given.key);
     const rejected = this.#whyRejected(given);
     if (rejected !== undefined) {
@@ -151,19 +162,20 @@ export class LeaseTable {
       this.#reject(rejected);
       return;
     }
-    const lease = packLease(this.#configuredFamilies(given as Lease));
-    const known = this.#candidates.get(lease.key);
-    if (known?.lease.created === lease.created && sameSubnets(known.lease, lease)) {
-      known.lease = lease;
-      return;
+    const lease = this.#configuredFamilies(given as Lease);
+    const known = this.#candidates.find(lease.key);
+    if (known !== undefined) {
+      const { created, subnets } = this.#candidates.at(known);
+      if (created === lease.created && sameSubnets({ subnets }, lease)) {
+        this.#candidates.replace(known, lease);
+        return;
+      }
+      this.#removeRow(known, unsettled);
     }
-    this.#remove(lease.key, unsettled);
-    const candidate = { lease, accepted: false };
-    this.#candidates.set(lease.key, candidate);
-    for (const [family, subnet] of entriesOf(lease.subnets)) {
-      this.#claims[family].add(subnet, candidate);
-    }
-    unsettled.add(candidate);
+    const row = this.#candidates.add(lease);
+    this.#isAccepted = columnFor(this.#isAccepted, row);
+    for (const [family, subnet] of entriesOf(lease.subnets)) this.#claims[family].add(subnet, row);
+    unsettled.add(row);
   }
 
   #whyRejected(given: Lease | InvalidLease): InvalidLease | undefined {
@@ -172,48 +184,63 @@ export class LeaseTable {
     return reason === undefined ? undefined : { key: given.key, reason };
   }
 
-  #remove(key: LeaseKey, unsettled: Set<Candidate>): void {
-    const candidate = this.#candidates.get(key);
-    if (candidate === undefined) return;
-    this.#candidates.delete(key);
-    unsettled.delete(candidate);
-    for (const [family, subnet] of entriesOf(candidate.lease.subnets)) {
-      this.#claims[family].delete(subnet, candidate);
-    }
+  #remove(key: LeaseKey, unsettled: Set<number>): void {
+    const row = this.#candidates.find(key);
+    if (row !== undefined) this.#removeRow(row, unsettled);
+  }
+
+  #removeRow(row: number, unsettled: Set<number>): void {
+    const { subnets } = this.#candidates.at(row);
+    unsettled.delete(row);
+    for (const [family, subnet] of entriesOf(subnets)) this.#claims[family].delete(subnet, row);
     // Thousands of leases may claim one subnet; only the accepted one excludes the others.
-    if (candidate.accepted) this.#rivals(candidate).forEach((rival) => unsettled.add(rival));
+    if (this.#isAccepted[row] === 1) this.#rivals(subnets).forEach((one) => unsettled.add(one));
+    this.#isAccepted[row] = 0;
+    this.#candidates.delete(row);
   }
 
   /**
    * Decides which candidates are accepted. That depends only on older ones, so each is decided
    * once if the order is from old to young.
    */
-  #settle(unsettled: Set<Candidate>, touch: (key: LeaseKey) => void): void {
-    const queue = sortedByAge(unsettled);
-    for (let i = 0; i < queue.length; i++) {
-      const candidate = queue[i] as Candidate;
-      const { key } = candidate.lease;
-      const rivals = this.#rivals(candidate);
-      const winner = rivals.find((rival) => rival.accepted && isOlder(rival, candidate));
+  #settle(unsettled: ReadonlySet<number>, touch: (key: LeaseKey) => void): void {
+    const queue: Candidate[] = [];
+    forEachWithMinorGc(unsettled, (row) => queue.push(this.#candidateAt(row)));
+    queue.sort(byAge);
+    // The queue may grow, behind the candidate that is being decided.
+    forEachWithMinorGc(queue, (candidate) => {
+      const { key, row } = candidate;
+      const rivals = this.#rivals(this.#candidates.at(row).subnets);
+      const winner = rivals.filter((rival) => this.#isAccepted[rival] === 1 && rival !== row)
+        .map((rival) => this.#candidateAt(rival)).find((rival) => isOlder(rival, candidate));
+      const isAccepted = winner === undefined;
       touch(key);
-      if (winner === undefined) {
-        this.#rejected.delete(key);
-      } else {
-        const reason = `its subnet overlaps that of the older lease ${winner.lease.key}`;
-        this.#reject({ key, reason });
-      }
-      if (candidate.accepted === (winner === undefined)) continue;
-      candidate.accepted = winner === undefined;
-      const younger = rivals.filter((rival) => isOlder(candidate, rival));
+      if (isAccepted) this.#rejected.delete(key);
+      else {this.#reject({
+          key,
+          reason: `its subnet overlaps that of the older lease ${winner.key}`,
+        });}
+      if (this.#isAccepted[row] === Number(isAccepted)) return;
+      this.#isAccepted[row] = Number(isAccepted);
+      const others = rivals.filter((rival) => rival !== row).map((rival) =>
+        this.#candidateAt(rival)
+      );
+      const younger = others.filter((rival) => isOlder(candidate, rival));
       younger.forEach((rival) => insertByAge(queue, rival));
-    }
+    });
   }
 
-  /** The candidates that overlap this one, once for each family. The result may contain it. */
-  #rivals(candidate: Candidate): Candidate[] {
-    return entriesOf(candidate.lease.subnets).flatMap(([family, subnet]) =>
+  /** The rows of candidates that overlap these subnets, once for each family. */
+  #rivals(subnets: PerFamily<Prefix>): number[] {
+    return entriesOf(subnets).flatMap(([family, subnet]) =>
       this.#claims[family].overlapping(subnet)
     );
+  }
+
+  /** Its age, read once: a packed lease computes it. */
+  #candidateAt(row: number): Candidate {
+    const { key, created } = this.#candidates.at(row);
+    return { row, key, created };
   }
 
   #configuredFamilies(lease: Lease): Lease {
@@ -238,18 +265,19 @@ export class LeaseTable {
 
   /** The accepted lease with this key. */
   #accepted(key: LeaseKey): Lease | undefined {
-    const candidate = this.#candidates.get(key);
-    return candidate?.accepted ? candidate.lease : undefined;
+    const row = this.#candidates.find(key);
+    const isAccepted = row !== undefined && this.#isAccepted[row] === 1;
+    return isAccepted ? this.#candidates.at(row) : undefined;
   }
 
   /** What is different from `before`, deletions first. */
   #changes(before: ReadonlyMap<LeaseKey, Lease | undefined>): LeaseChange[] {
     const deletes: LeaseChange[] = [];
     const puts: LeaseChange[] = [];
-    for (const [key, previous] of before) {
+    forEachWithMinorGc(before, ([key, previous]) => {
       const lease = this.#accepted(key);
       if (lease === undefined) {
-        if (previous === undefined) continue;
+        if (previous === undefined) return;
         const isRejected = this.#rejected.has(key);
         deletes.push({ kind: "delete", lease: previous, ...(isRejected && { isRejected }) });
       } else if (previous === undefined) {
@@ -261,19 +289,14 @@ export class LeaseTable {
       } else if (!sameAttributes(previous, lease)) {
         puts.push({ kind: "put", lease, previous });
       }
-    }
+    });
     return [...deletes, ...puts];
   }
 }
 
-interface Aged {
-  readonly lease: Pick<Lease, "created" | "key">;
-}
-
-interface Candidate {
-  lease: Lease;
-  /** No older accepted candidate claims any of its addresses. */
-  accepted: boolean;
+/** A lease that is valid regardless of the others. */
+interface Candidate extends Pick<Lease, "key" | "created"> {
+  readonly row: number;
 }
 
 /**
@@ -282,7 +305,9 @@ interface Candidate {
  */
 const MAX_REPORTED = 65_536;
 
-function sameSubnets({ subnets: a }: Lease, { subnets: b }: Lease): boolean {
+type Subnets = Pick<Lease, "subnets">;
+
+function sameSubnets({ subnets: a }: Subnets, { subnets: b }: Subnets): boolean {
   return a[4] === b[4] && a[6] === b[6];
 }
 
@@ -290,22 +315,16 @@ function sameAttributes(a: Lease, b: Lease): boolean {
   return JSON.stringify(a.attributes) === JSON.stringify(b.attributes);
 }
 
-/** Reads the age of each candidate once: a packed lease computes it. */
-function sortedByAge(candidates: Iterable<Candidate>): Candidate[] {
-  const aged = [...candidates].map((candidate) => {
-    const { created, key } = candidate.lease;
-    return { candidate, lease: { created, key } };
-  });
-  return aged.sort((a, b) => isOlder(a, b) ? -1 : 1).map(({ candidate }) => candidate);
+function byAge(a: Candidate, b: Candidate): number {
+  return isOlder(a, b) ? -1 : 1;
 }
 
-function isOlder(a: Aged, b: Aged): boolean {
-  const [x, y] = [a.lease, b.lease];
-  return x.created === y.created ? x.key < y.key : x.created < y.created;
+function isOlder(a: Candidate, b: Candidate): boolean {
+  return a.created === b.created ? a.key < b.key : a.created < b.created;
 }
 
 /** Inserts a candidate into the sorted queue, unless it is there. */
 function insertByAge(queue: Candidate[], candidate: Candidate): void {
   const index = lowerBound(queue.length, (i) => !isOlder(queue[i] as Candidate, candidate));
-  if (queue[index] !== candidate) queue.splice(index, 0, candidate);
+  if (queue[index]?.row !== candidate.row) queue.splice(index, 0, candidate);
 }

@@ -22,7 +22,48 @@ export function packLease(lease: Lease): Lease {
     backendData,
   ]);
   // JSON writes null for an infinite number. Neither occurs in an ordinary lease.
-  return text.includes("null") ? lease : new PackedLease(lease, text);
+  return text.includes("null") ? lease : packedLease(lease, text);
+}
+
+/** All of a lease but its key, as one text; `undefined` if it cannot be packed. */
+export function packedText(lease: Lease): string | undefined {
+  const packed = packLease(lease);
+  // UTF-8 has no lone surrogates; JSON escapes them.
+  if (!(packed instanceof PackedLease) || !packed.key.isWellFormed()) return undefined;
+  return `${packed.created} ${packed.changed} ${packed.text}`;
+}
+
+/** Whether two leases say the same. */
+export function equalLeases(a: Lease, b: Lease): boolean {
+  if (a === b) return true;
+  const text = packedText(a);
+  return text !== undefined && a.key === b.key && text === packedText(b);
+}
+
+/** The lease of which these are the key and the text. */
+export function unpackLease(key: LeaseKey, text: string): Lease {
+  const changed = text.indexOf(" ") + 1;
+  const body = text.indexOf(" ", changed) + 1;
+  const revisions = {
+    created: parsed(text.slice(0, changed - 1)),
+    changed: parsed(text.slice(changed, body - 1)),
+  };
+  return new PackedLease({ key, ...revisions }, text.slice(body));
+}
+
+interface PackedHead {
+  readonly key: LeaseKey;
+  readonly created: number | bigint;
+  readonly changed: number | bigint;
+}
+
+function packedLease({ key, created, changed }: Lease, text: string): PackedLease {
+  // A copy: the key may be a part of a longer string, which it would keep.
+  const copy = JSON.parse(JSON.stringify(key)) as LeaseKey;
+  return new PackedLease(
+    { key: copy, created: compact(created), changed: compact(changed) },
+    text,
+  );
 }
 
 class PackedLease implements Lease {
@@ -31,12 +72,15 @@ class PackedLease implements Lease {
   readonly #created: number | bigint;
   readonly #changed: number | bigint;
 
-  constructor({ key, created, changed }: Lease, text: string) {
-    // A copy: the key may be a part of a longer string, which it would keep.
-    this.key = JSON.parse(JSON.stringify(key)) as LeaseKey;
+  constructor({ key, created, changed }: PackedHead, text: string) {
+    this.key = key;
     this.#text = text;
-    this.#created = compact(created);
-    this.#changed = compact(changed);
+    this.#created = created;
+    this.#changed = changed;
+  }
+
+  get text(): string {
+    return this.#text;
   }
 
   get subnets(): PerFamily<Prefix> {
@@ -83,4 +127,9 @@ function perFamily<T extends string>(ipv4: T, ipv6: T): PerFamily<T> {
 function compact(value: bigint): number | bigint {
   const number = Number(value);
   return Number.isSafeInteger(number) ? number : value;
+}
+
+function parsed(text: string): number | bigint {
+  const number = Number(text);
+  return Number.isSafeInteger(number) ? number : BigInt(text);
 }

@@ -7,7 +7,7 @@ import { addressBytes } from "../addr/ip.ts";
 import { type Prefix, prefixAddress, prefixLength } from "../addr/prefix.ts";
 
 /** A binary trie over the prefixes' bits. Two prefixes overlap when one is on the other's path. */
-export class PrefixTrie<T extends object> {
+export class PrefixTrie<T extends object | number> {
   /**
    * The children of node `n` are at `2 * n` and `2 * n + 1`; 0 for none. Node 0 is the root.
    * Numbers take a fraction of the memory of objects.

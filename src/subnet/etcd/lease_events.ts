@@ -4,6 +4,7 @@ import { forEachWithMinorGc } from "../../base/for_each_with_minor_gc.ts";
 import type { EtcdWatch } from "../../etcd/client/etcd.ts";
 import type { InvalidLease, Lease, LeaseWatch } from "../lease.ts";
 import { isInvalidLease } from "../lease_codec.ts";
+import { packLease } from "../packed_lease.ts";
 import type { LeaseRecords } from "./lease_records.ts";
 
 /**
@@ -41,7 +42,7 @@ function leaseEvent(event: EtcdWatch, records: LeaseRecords): LeaseWatch {
       forEachWithMinorGc(event.keyValues, (keyValue) => {
         const { lease } = records.record(keyValue);
         if (isInvalidLease(lease)) invalid.push(lease);
-        else leases.push(lease);
+        else leases.push(packLease(lease));
       });
       return { kind: "snapshot", leases, invalid, revision: event.revision };
     }

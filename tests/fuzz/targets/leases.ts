@@ -106,6 +106,7 @@ async function makeNode(type: string): Promise<Node> {
     own,
     backendType: backend.attributes.backendType,
     onRejected: ({ reason }) => equal(typeof reason, "string"),
+    seed: 0.5,
   });
   return {
     table,

@@ -30,6 +30,7 @@ function table(
     backendType: "vxlan",
     allocation,
     onRejected: ({ key, reason }) => reports.push(`${key}: ${reason}`),
+    seed: 0.5,
   });
   return { leases, reports };
 }
@@ -289,7 +290,13 @@ describe("LeaseTable", () => {
       source: "test",
       warn: () => {},
     });
-    const leases = new LeaseTable({ config, own: OWN, backendType: "vxlan", onRejected: () => {} });
+    const leases = new LeaseTable({
+      config,
+      own: OWN,
+      backendType: "vxlan",
+      onRejected: () => {},
+      seed: 0.5,
+    });
     leases.apply(snapshot(lease(2)));
     expect<unknown>([...leases.leases.values()][0]?.subnets).toEqual({ 4: "10.5.2.0/24" });
     leases.apply({ kind: "put", lease: lease(3, { ipv4: undefined }) });
@@ -477,6 +484,7 @@ describe("LeaseTable", () => {
       own: { key: "none" as LeaseKey, subnets: {} },
       backendType: "vxlan",
       onRejected: () => {},
+      seed: 0.5,
     });
     const decoded = () =>
       many.map(decodeLease).filter((item): item is Lease => !isInvalidLease(item));
