@@ -9,7 +9,7 @@ import { reservedAddresses } from "../addr/reserved_addresses.ts";
 import type { Clock } from "../base/clock.ts";
 import type { ExternalInterface } from "../host/external_interface.ts";
 import type { Log } from "../log/log.ts";
-import type { EntrySource } from "../state/entry_source.ts";
+import type { SourceRow } from "../state/entry_source.ts";
 import type { Resource } from "../state/resource.ts";
 import type { Lease, LeaseKey } from "../subnet/lease.ts";
 import type { LeaseChange } from "../subnet/lease_table.ts";
@@ -17,21 +17,22 @@ import { type Backend, type PeerReachability, UNKNOWN_REACHABILITY } from "./bac
 import { DepartingPeers } from "./departing_peers.ts";
 import type { NodeInput } from "./node_input.ts";
 import { conflictText, identitiesIn, PeerIdentities } from "./peer_identities.ts";
-import { PeerEntries } from "./peer_entries.ts";
 import { InvalidPeerError } from "./peer_lease.ts";
 import { type PeerPathCounts, PeerPaths, type PeerState } from "./peer_paths.ts";
 import { PeerProblems } from "./peer_problems.ts";
+import { PeerRows } from "./peer_rows.ts";
 import { ReachabilityQueue, type ReachabilityReader } from "./reachability_queue.ts";
+import { SettledClaims } from "./settled_claims.ts";
 import { TargetPeers } from "./target_peers.ts";
 
 /** Takes desired entries; `Reconciler` is one. */
 export interface EntryStore {
-  /** `source` computes the same entries. */
+  /** `source` is where the same entries are computed. */
   setDesired(
     owner: string,
     resources: readonly Resource[],
     precedence?: bigint,
-    source?: EntrySource,
+    source?: SourceRow,
   ): void;
   removeOwner(owner: string): void;
 }
@@ -61,7 +62,7 @@ const NODE = "node";
 
 export class OverlayController implements AsyncDisposable {
   readonly #options: OverlayControllerOptions;
-  readonly #peers = new Map<LeaseKey, Lease>();
+  readonly #peers: PeerRows;
   readonly #problems: PeerProblems;
   readonly #paths: PeerPaths;
   readonly #identities: PeerIdentities;
@@ -80,9 +81,11 @@ export class OverlayController implements AsyncDisposable {
     this.#options = options;
     this.#external = external;
     this.#reserved = reservedIn(external);
+    this.#peers = new PeerRows(backend, clock.random());
     this.#problems = new PeerProblems({ log, clock });
     this.#paths = new PeerPaths(backend);
-    this.#identities = new PeerIdentities(onConflictsChanged);
+    const settledClaims = new SettledClaims(this.#peers, clock.random());
+    this.#identities = new PeerIdentities(onConflictsChanged, settledClaims);
     this.#departing = new DepartingPeers({
       clock,
       onDue: (keys) => forEachWithMinorGc(keys, (key) => this.#remove(key)),
@@ -166,7 +169,7 @@ export class OverlayController implements AsyncDisposable {
     const { ignored, unreachable } = this.#problems;
     const pathOf = (key: LeaseKey) =>
       this.#departing.has(key) ? "departing" : ignored.has(key) ? "ignored" : undefined;
-    return [...this.#peers.values()].map((lease) => {
+    return [...this.#peers.leases()].map((lease) => {
       const { key } = lease;
       const reached = unreachable.has(key) ? "unreachable" : this.#paths.pathOf(key);
       const problem = ignored.get(key) ?? unreachable.get(key);
@@ -190,7 +193,7 @@ export class OverlayController implements AsyncDisposable {
     for (const key of this.#departing.replacedBy(lease)) this.#remove(key);
     const previous = this.#peers.get(lease.key);
     if (previous !== undefined) this.#options.reachability.forget(previous);
-    this.#peers.set(lease.key, lease);
+    this.#peers.put(lease);
     this.#schedule(lease);
   }
 
@@ -217,14 +220,17 @@ export class OverlayController implements AsyncDisposable {
     this.#departing.delete(key);
     const peer = this.#peers.get(key);
     if (peer === undefined) return;
-    this.#peers.delete(key);
     this.#problems.delete(key);
     this.#paths.delete(key);
     this.#reachabilityQueue.delete(key);
     this.#options.reachability.forget(peer);
-    this.#options.entryStore.removeOwner(key);
-    this.#target.remove(key);
-    this.#resolveConflicts(this.#identities.remove(key));
+    const others = this.#identities.remove(key);
+    try {
+      this.#peers.delete(key, () => this.#options.entryStore.removeOwner(key));
+      this.#target.remove(key);
+    } finally {
+      this.#resolveConflicts(others);
+    }
   }
 
   #updateAll(): void {
@@ -235,7 +241,9 @@ export class OverlayController implements AsyncDisposable {
     entryStore.setDesired(NODE, entries);
     this.#traceEntries(NODE, entries);
     if (backend.needsReachability) return this.reachabilityChanged();
-    for (const peer of this.#peers.values()) this.#updatePeer(peer, UNKNOWN_REACHABILITY);
+    forEachWithMinorGc(this.#peers.leases(), (peer) => {
+      this.#updatePeer(peer, UNKNOWN_REACHABILITY);
+    });
   }
 
   #updatePeer(peer: Lease, reachability: PeerReachability): void {
@@ -300,8 +308,10 @@ export class OverlayController implements AsyncDisposable {
     if (conflict !== undefined) return this.#ignore(peer, conflictText(peer, conflict));
     if (invalidReason !== undefined) return this.#ignore(peer, invalidReason);
     this.#problems.setUsed(peer.key, backend.peerProblem?.(peer, input, reachability));
-    const source = new PeerEntries(peer, { backend, input, reachability });
-    entryStore.setDesired(peer.key, resources, peer.changed, source);
+    const row = this.#peers.replaceEntries(peer, { input, reachability }, (source) => {
+      entryStore.setDesired(peer.key, resources, peer.changed, source);
+    });
+    this.#identities.settle(peer.key, row);
     this.#paths.set(peer.key, resources, input.external);
     this.#traceEntries(peer.key, resources);
     this.#target.put(peer);
@@ -315,7 +325,9 @@ export class OverlayController implements AsyncDisposable {
 
   #ignore(peer: Lease, reason: string): void {
     this.#problems.setIgnored(peer.key, reason);
-    this.#options.entryStore.setDesired(peer.key, [], peer.changed);
+    this.#peers.replaceEntries(peer, undefined, () => {
+      this.#options.entryStore.setDesired(peer.key, [], peer.changed);
+    });
     this.#traceEntries(peer.key, []);
     this.#target.remove(peer.key);
   }

@@ -12,11 +12,15 @@
  * besides its old one, which lasts for up to a day. The two do not conflict: the newest one counts.
  *
  * A change costs a binary search, no matter how many peers claim the same identity.
+ *
+ * A peer whose claims no other one disputes needs no objects: they are in `SettledClaims`, and
+ * become objects again when something about them changes (docs/adr/0014).
  */
 
 import { lowerBound } from "../base/binary_search.ts";
 import type { Resource } from "../state/resource.ts";
 import type { Lease, LeaseKey } from "../subnet/lease.ts";
+import type { SettledClaims } from "./settled_claims.ts";
 
 /**
  * As text for messages: the lease's member with its value, and the device, which can have it once.
@@ -74,12 +78,15 @@ export class PeerIdentities {
   readonly #conflicts = new Map<Identity, CompetingClaims>();
   /** What each peer claims: nearly always one identity, which needs no list. */
   readonly #claims = new Map<LeaseKey, IdentityClaim | readonly IdentityClaim[]>();
+  /** The claims of all other peers. */
+  readonly #settled: SettledClaims | undefined;
   readonly #onConflictsChanged: () => void;
   #liveNodes: ReadonlySet<string | undefined> = new Set();
 
   /** `onConflictsChanged` is called whenever `conflictingAddresses` may have changed. */
-  constructor(onConflictsChanged: () => void = () => undefined) {
+  constructor(onConflictsChanged: () => void = () => undefined, settled?: SettledClaims) {
     this.#onConflictsChanged = onConflictsChanged;
+    this.#settled = settled;
   }
 
   /**
@@ -106,6 +113,7 @@ export class PeerIdentities {
 
   /** Replaces what a peer claims. Returns the other peers that gained or lost an identity by it. */
   put(lease: Lease, identities: readonly Identity[]): LeaseKey[] {
+    this.#restore(lease.key);
     const before = this.#claimsOf(lease.key);
     if (before.length === 0 && identities.length === 0) return [];
     const others = new Set<LeaseKey>();
@@ -132,6 +140,7 @@ export class PeerIdentities {
 
   /** Withdraws all that a peer claims. Returns the other peers that gained an identity by it. */
   remove(key: LeaseKey): LeaseKey[] {
+    this.#restore(key);
     const others = new Set<LeaseKey>();
     for (const claim of this.#claimsOf(key)) this.#withdraw(claim, others);
     this.#claims.delete(key);
@@ -153,6 +162,40 @@ export class PeerIdentities {
       return { identity, holder: holder.lease, onlyHolderIsAlive };
     }
     return undefined;
+  }
+
+  /**
+   * The peer's entries are computed in this row from now on. Call this after `put`: claims that no
+   * other peer disputes need no objects. The row must stay until the next `put` or `remove`.
+   */
+  settle(key: LeaseKey, row: number): void {
+    const claims = this.#claimsOf(key);
+    const [first] = claims;
+    const isUndisputed = claims.every((claim) =>
+      claim.since === first?.since && this.#holders.get(claim.identity) === claim &&
+      !this.#conflicts.has(claim.identity)
+    );
+    if (first === undefined || !isUndisputed) return;
+    const identities = claims.map(({ identity }) => identity);
+    if (!this.#settled?.add(row, identities, first.since)) return;
+    for (const identity of identities) this.#holders.delete(identity);
+    this.#claims.delete(key);
+  }
+
+  /** Makes objects of a peer's claims. */
+  #restore(key: LeaseKey): void {
+    const settled = this.#settled?.take(key);
+    if (settled === undefined) return;
+    const { lease, identities, since } = settled;
+    const claims = identities.map((identity): IdentityClaim => ({ identity, lease, since }));
+    for (const claim of claims) this.#holders.set(claim.identity, claim);
+    this.#claims.set(key, claims);
+  }
+
+  #holderOf(identity: Identity): IdentityClaim | undefined {
+    const claimant = this.#settled?.claimantOf(identity);
+    if (claimant !== undefined) this.#restore(claimant);
+    return this.#holders.get(identity);
   }
 
   #claimsOf(key: LeaseKey): readonly IdentityClaim[] {
@@ -177,7 +220,7 @@ export class PeerIdentities {
 
   #enter(claim: IdentityClaim, others: Set<LeaseKey>): void {
     const { identity } = claim;
-    const holder = this.#holders.get(identity);
+    const holder = this.#holderOf(identity);
     if (holder === undefined) {
       this.#holders.set(identity, claim);
       return;

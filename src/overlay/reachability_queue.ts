@@ -1,6 +1,7 @@
 import { errorMessage } from "../base/operator_error.ts";
 import type { Clock } from "../base/clock.ts";
 import type { Lease, LeaseKey } from "../subnet/lease.ts";
+import { equalLeases } from "../subnet/packed_lease.ts";
 import type { PeerReachability } from "./backend.ts";
 
 /** Asks how a peer is reached; `ReachabilitySource` is one. */
@@ -76,7 +77,10 @@ export class ReachabilityQueue implements AsyncDisposable {
   async #read(peer: Lease): Promise<void> {
     const { reachability, onRead, onFailed } = this.#options;
     // If the lease changes meanwhile, the peer is queued again; if it goes, nothing is needed.
-    const isCurrent = () => this.#options.peer(peer.key) === peer;
+    const isCurrent = () => {
+      const current = this.#options.peer(peer.key);
+      return current !== undefined && equalLeases(current, peer);
+    };
     try {
       const found = await reachability.reachabilityOf(peer);
       if (isCurrent()) onRead(peer, found);

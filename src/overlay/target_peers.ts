@@ -1,4 +1,5 @@
 import type { Lease, LeaseKey } from "../subnet/lease.ts";
+import { equalLeases } from "../subnet/packed_lease.ts";
 import type { BackendTarget } from "./backend_target.ts";
 
 /**
@@ -14,7 +15,9 @@ export class TargetPeers {
   }
 
   put(peer: Lease): void {
-    if (this.#target === undefined || this.#peers.get(peer.key) === peer) return;
+    if (this.#target === undefined) return;
+    const known = this.#peers.get(peer.key);
+    if (known !== undefined && equalLeases(known, peer)) return;
     this.#peers.set(peer.key, peer);
     this.#target.put(peer);
   }

@@ -10,7 +10,7 @@
  * entries, the record is dropped, and made again on demand (docs/adr/0014).
  */
 
-import type { EntrySource } from "../state/entry_source.ts";
+import type { SourceRow } from "../state/entry_source.ts";
 import { resourceKey } from "../state/resource_key.ts";
 import { kindOf, type Resource, type ResourceKey } from "../state/resource.ts";
 import { equalResources, sameResource } from "../state/same_resource.ts";
@@ -72,7 +72,7 @@ export interface EntryTableOptions {
    * the kernel's tables must be dumped.
    */
   readonly onInconsistent: (owner: string) => void;
-  /** A number in [0, 1), for the hashes of keys. */
+  /** A number in [0, 1), for the hashes of keys and owners. */
   readonly seed: number;
 }
 
@@ -82,11 +82,12 @@ export class EntryTable {
   readonly #entries = new Map<ResourceKey, TrackedEntry>();
   /** All others: the row of their owner, with a mark if this process wrote the entry. */
   readonly #settled: SettledIndex;
-  readonly #owners = new Owners();
+  readonly #owners: Owners;
 
   constructor(options: EntryTableOptions) {
     this.#options = options;
     this.#settled = new SettledIndex(options.seed);
+    this.#owners = new Owners(options.seed);
   }
 
   /** Number of entries without a record. */
@@ -154,14 +155,14 @@ export class EntryTable {
 
   /**
    * Replaces all entries that `owner` desires. Calls `onChanged` for each entry whose desired
-   * value has changed. `source` must always return what `resources` contains.
+   * value has changed. The source must always return what `resources` contains.
    */
   setDesired(
     owner: string,
     resources: readonly Resource[],
     precedence: bigint,
     onChanged: (entry: TrackedEntry) => void,
-    source?: EntrySource,
+    source?: SourceRow,
   ): void {
     const before = this.#restoreOwner(owner);
     const keys = resources.map(resourceKey);
@@ -192,7 +193,7 @@ export class EntryTable {
       !entry.hasDrifted && entry.failure === undefined;
     if (!isSettled || owner === undefined || kindOf(desired).dump === undefined) return;
     const row = this.#owners.rowOf(owner);
-    if (row === undefined || this.#owners.sourceOf(row) === undefined) return;
+    if (row === undefined || !this.#owners.hasSource(row)) return;
     // A caller may hold an old record: the entry may have been settled since, or have a new one.
     if (this.#entries.get(key) !== entry) return;
     this.#entries.delete(key);
@@ -214,7 +215,7 @@ export class EntryTable {
     entry.desired = resource;
     entry.actual = resource;
     entry.owner = this.#owners.nameOf(row);
-    entry.precedence = this.#owners.sourceOf(row)?.precedence ?? 0n;
+    entry.precedence = this.#owners.precedenceOf(row);
     entry.isOurChange = this.#settled.remove(this.#settled.hashOf(key), row) === 1;
     this.#owners.addSettled(row, -1);
     this.#entries.set(key, entry);
@@ -222,7 +223,7 @@ export class EntryTable {
   }
 
   #computedIn(row: number): readonly Resource[] {
-    return this.#owners.sourceOf(row)?.entries() ?? [];
+    return this.#owners.entriesOf(row);
   }
 
   /** Entries of this owner have a record or are settled in its row: the hash is conclusive. */
@@ -234,7 +235,7 @@ export class EntryTable {
   #restoreOwner(owner: string): readonly ResourceKey[] {
     const row = this.#owners.rowOf(owner);
     if (row === undefined) return [];
-    if (this.#owners.sourceOf(row) === undefined) return this.#owners.keysOf(row);
+    if (!this.#owners.hasSource(row)) return this.#owners.keysOf(row);
     const resources = this.#computedIn(row);
     const keys = resources.map(resourceKey);
     for (const [i, resource] of resources.entries()) {

@@ -8,7 +8,7 @@
 
 import type { Log } from "../log/log.ts";
 import type { Kernel, KernelEvent } from "../kernel/kernel.ts";
-import type { EntrySource } from "../state/entry_source.ts";
+import type { SourceRow } from "../state/entry_source.ts";
 import type { Ownership } from "../state/ownership.ts";
 import type { Resource } from "../state/resource.ts";
 import type { Clock } from "../base/clock.ts";
@@ -107,7 +107,7 @@ export class Reconciler implements AsyncDisposable {
     owner: string,
     resources: readonly Resource[],
     precedence = 0n,
-    source?: EntrySource,
+    source?: SourceRow,
   ): void {
     const { table, failures, work, log } = this.#parts;
     if (log.isLevelEnabled("trace")) {

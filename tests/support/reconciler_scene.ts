@@ -61,7 +61,7 @@ export class ReconcilerScene implements AsyncDisposable {
   desire(owner: string, entries: readonly Resource[]): void {
     this.#desired.set(owner, entries);
     const precedence = ++this.#precedence;
-    const source = owner === "node" ? undefined : computedAgain(entries, precedence);
+    const source = owner === "node" ? undefined : computedAgain(owner, entries, precedence);
     this.reconciler.setDesired(owner, entries, precedence, source);
   }
 

@@ -86,7 +86,7 @@ export class StoryScene {
     this.desired.set(owner, resources);
     const precedence = ++this.#precedence;
     const source = this.#computesAgain && owner !== "node"
-      ? computedAgain(resources, precedence)
+      ? computedAgain(owner, resources, precedence)
       : undefined;
     this.reconciler.setDesired(owner, resources, precedence, source);
   }

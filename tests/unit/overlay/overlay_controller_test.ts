@@ -7,7 +7,7 @@ import { OverlayController } from "../../../src/overlay/overlay_controller.ts";
 import { ReachabilitySource } from "../../../src/overlay/peer_reachability.ts";
 import type { BackendTarget } from "../../../src/overlay/backend_target.ts";
 import vxlan from "../../../src/backend/vxlan/vxlan.ts";
-import type { EntrySource } from "../../../src/state/entry_source.ts";
+import type { SourceRow } from "../../../src/state/entry_source.ts";
 import { resourceKey } from "../../../src/state/resource_key.ts";
 import type { Resource, Route } from "../../../src/state/resource.ts";
 import type { Lease } from "../../../src/subnet/lease.ts";
@@ -31,14 +31,14 @@ import { stateText } from "../../support/state_text.ts";
 class CollectingStore {
   readonly owners = new Map<string, readonly Resource[]>();
   readonly precedences = new Map<string, bigint>();
-  readonly sources = new Map<string, EntrySource>();
+  readonly sources = new Map<string, SourceRow>();
   calls = 0;
 
   setDesired(
     owner: string,
     resources: readonly Resource[],
     precedence = 0n,
-    source?: EntrySource,
+    source?: SourceRow,
   ): void {
     this.calls++;
     this.owners.set(owner, resources);
@@ -55,9 +55,10 @@ class CollectingStore {
 
   /** Whatever has happened since, an owner's entries are computed again as they were given. */
   assertComputedAgain(): void {
-    for (const [owner, source] of this.sources) {
-      expect(source.entries()).toEqual([...this.owners.get(owner) ?? []]);
-      expect(source.precedence).toBe(this.precedences.get(owner) as bigint);
+    for (const [owner, { source, row }] of this.sources) {
+      expect(source.ownerOf(row)).toBe(owner);
+      expect(source.entriesOf(row)).toEqual([...this.owners.get(owner) ?? []]);
+      expect(source.precedenceOf(row)).toBe(this.precedences.get(owner) as bigint);
     }
   }
 

@@ -5,6 +5,7 @@ import {
   type TrackedEntry,
 } from "../../../src/reconcile/entry_table.ts";
 import { SettledIndex } from "../../../src/reconcile/settled_index.ts";
+import type { EntrySource } from "../../../src/state/entry_source.ts";
 import { resourceKey } from "../../../src/state/resource_key.ts";
 import type { Resource, VxlanLink } from "../../../src/state/resource.ts";
 import type { MacAddress } from "../../../src/addr/mac.ts";
@@ -183,14 +184,16 @@ describe("EntryTable, of an owner that computes its entries again,", () => {
   /** As `desire`; `entries` are those that the owner computes. */
   function desireAgain(owner: string, resources: Resource[], entries = resources): string[] {
     const keys: string[] = [];
-    const source = computedAgain(entries, 7n);
-    table.setDesired(owner, resources, 7n, ({ key }) => keys.push(key), {
-      precedence: source.precedence,
-      entries() {
+    const { source, row } = computedAgain(owner, entries, 7n);
+    const counted: EntrySource = {
+      ...source,
+      entriesOf() {
         computed++;
-        return source.entries();
+        return source.entriesOf(row);
       },
-    });
+    };
+    const onChanged = ({ key }: TrackedEntry) => void keys.push(key);
+    table.setDesired(owner, resources, 7n, onChanged, { source: counted, row });
     return keys;
   }
 
