@@ -1,6 +1,6 @@
 import type { Clock } from "./clock.ts";
 
-/** What another program had changed, and flanneld has restored or removed again. */
+/** Something that another program had changed, and that flanneld has restored or removed. */
 export interface Repair {
   /** Milliseconds since 1970. */
   readonly atMs: number;
@@ -15,7 +15,7 @@ interface Recorded extends Omit<Repair, "entry"> {
 
 const MAX_REPAIRS = 20;
 
-/** The last repairs. Thousands may happen at once: an entry becomes text only if it is shown. */
+/** The last 20 repairs. Thousands may happen at once, so an entry becomes text only when shown. */
 export class RepairHistory {
   readonly #clock: Pick<Clock, "wallMs">;
   readonly #last: Recorded[] = [];

@@ -1,6 +1,6 @@
 /**
  * Flap damping. Another program may keep modifying something of ours, and repairing it at once
- * each time would keep both programs busy for ever. After some repairs the next ones are delayed,
+ * each time would keep both programs busy forever. After some repairs the next ones are delayed,
  * longer each time.
  */
 
@@ -21,7 +21,7 @@ export interface RepairLimiterOptions {
 
 /** Why a repair must wait. */
 export interface RepairDelay {
-  /** From now on. */
+  /** From now. */
   readonly delayMs: number;
   /** How many delayed repairs in a row the next one makes. */
   readonly round: number;
@@ -31,7 +31,7 @@ export interface RepairDelay {
 export class RepairLimiter<Key> {
   readonly #clock: Clock;
   readonly #maxDelayMs: number;
-  readonly #histories = new Map<Key, RepairHistory>();
+  readonly #series = new Map<Key, RepairSeries>();
 
   constructor({ clock, maxDelayMs }: RepairLimiterOptions) {
     this.#clock = clock;
@@ -40,55 +40,55 @@ export class RepairLimiter<Key> {
 
   /** How long the next repair has to wait; `undefined` if it may be made now. */
   delayOf(key: Key): RepairDelay | undefined {
-    const history = this.#histories.get(key);
-    const delayMs = (history?.nextAtMs ?? 0) - this.#clock.nowMs();
-    if (history === undefined || delayMs <= 0) return undefined;
-    return { delayMs, round: roundOf(history) };
+    const series = this.#series.get(key);
+    const delayMs = (series?.nextAtMs ?? 0) - this.#clock.nowMs();
+    if (series === undefined || delayMs <= 0) return undefined;
+    return { delayMs, round: roundOf(series) };
   }
 
   /** Counts a repair that is made now. Returns how long the next one has to wait, if it does. */
   repaired(key: Key): RepairDelay | undefined {
     const now = this.#clock.nowMs();
-    let history = this.#histories.get(key);
-    if (history === undefined || now - history.lastMs > this.#maxQuietMs(history)) {
-      this.#histories.set(key, history = { repairs: 0, lastMs: now, nextAtMs: now });
+    let series = this.#series.get(key);
+    if (series === undefined || now - series.lastMs > this.#maxQuietMs(series)) {
+      this.#series.set(key, series = { repairs: 0, lastMs: now, nextAtMs: now });
     }
-    history.repairs++;
-    history.lastMs = now;
-    const round = roundOf(history);
+    series.repairs++;
+    series.lastMs = now;
+    const round = roundOf(series);
     if (round <= 0) return undefined;
     const limits = { firstMs: FIRST_DELAY_MS, maxMs: this.#maxDelayMs };
-    history.nextAtMs = now + backoffMs(round, limits, this.#clock);
+    series.nextAtMs = now + backoffMs(round, limits, this.#clock);
     return this.delayOf(key);
   }
 
   /** The next repair may be made now, and the count starts over. */
   forget(key: Key): void {
-    this.#histories.delete(key);
+    this.#series.delete(key);
   }
 
   /** Forgets what needed no repair for so long that the count would start over. */
   forgetOld(): void {
     const now = this.#clock.nowMs();
-    for (const [key, history] of this.#histories) {
-      if (now - history.lastMs > this.#maxQuietMs(history)) this.#histories.delete(key);
+    for (const [key, series] of this.#series) {
+      if (now - series.lastMs > this.#maxQuietMs(series)) this.#series.delete(key);
     }
   }
 
   /** The longest time between two repairs that count as in a row; a delay is not quiet time. */
-  #maxQuietMs(history: RepairHistory): number {
-    return WINDOW_MS + (roundOf(history) > 0 ? this.#maxDelayMs : 0);
+  #maxQuietMs(series: RepairSeries): number {
+    return WINDOW_MS + (roundOf(series) > 0 ? this.#maxDelayMs : 0);
   }
 }
 
-interface RepairHistory {
-  /** In a row. */
+/** Repairs of one thing, each soon after the last. */
+interface RepairSeries {
   repairs: number;
   lastMs: number;
   /** The time of the clock before which there is no other repair. */
   nextAtMs: number;
 }
 
-function roundOf({ repairs }: RepairHistory): number {
+function roundOf({ repairs }: RepairSeries): number {
   return Math.max(0, repairs - MAX_PROMPT_REPAIRS + 1);
 }

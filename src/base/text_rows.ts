@@ -1,8 +1,9 @@
 /**
- * Texts that take no object each: their bytes are in one buffer, found by row.
+ * Texts in rows: their bytes are in one buffer instead of a string each.
  *
  * For tens of thousands of texts that are rarely read. JavaScriptCore does not move objects, so
- * that each one that stays keeps a page with much garbage resident; a buffer is given back whole.
+ * each string that stays would keep a page resident that is otherwise garbage. A buffer is given
+ * back as a whole.
  */
 
 import { columnFor } from "./column.ts";
@@ -35,7 +36,7 @@ export class TextRows {
     return Array.from({ length: this.#rowsEnd }, (_, row) => row).filter((row) => !free.has(row));
   }
 
-  /** Stores a text without lone surrogates. Returns its row, which may have been another's. */
+  /** Stores a text without lone surrogates. Returns its row: a new one, or one that was freed. */
   add(text: string): number {
     const row = this.#free.pop() ?? this.#rowsEnd++;
     this.#starts = columnFor(this.#starts, row);

@@ -32,6 +32,7 @@ import { ConfigError } from "./config_error.ts";
 import {
   booleanOption,
   integerOption,
+  NO_WARNINGS,
   type OptionSpec,
   type OptionValues,
   readOptions,
@@ -345,7 +346,7 @@ function backendConfig(given: Readonly<Record<string, unknown>>, source: string)
   const { Type } = readOptions(
     given,
     { Type: stringOption({ default: "" }) },
-    { warn: () => {}, source: `the Backend object of ${source}` },
+    { ...NO_WARNINGS, source: `the Backend object of ${source}` },
   );
   return {
     type: Type === "" ? DEFAULT_BACKEND_TYPE : Type.toLowerCase(),

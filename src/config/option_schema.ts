@@ -37,6 +37,9 @@ export interface OptionContext {
   readonly otherKeys?: readonly string[];
 }
 
+/** For a configuration whose warnings are reported when it is read elsewhere. */
+export const NO_WARNINGS = { warn: (): void => {} };
+
 /**
  * The value of each option of the schema; its default if `options` does not contain it. Unknown
  * keys are reported to `warn` with the nearest known name. Throws `ConfigError` for an invalid

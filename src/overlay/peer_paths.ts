@@ -20,8 +20,8 @@ export interface PeerState {
 }
 
 /**
- * Which peers are reached through a tunnel, where a backend may also do without: of those that are
- * reached directly nothing is kept.
+ * Which peers are reached through a tunnel. Only with a backend that reaches some peers directly
+ * this has to be known for each; nothing is stored for those.
  */
 export class PeerPaths {
   readonly #backend: Pick<Backend, "needsReachability" | "isDirect">;
@@ -42,13 +42,13 @@ export class PeerPaths {
     this.#tunnelled.delete(key);
   }
 
-  /** Of a peer that is in use. */
+  /** How a peer that is in use is reached. */
   pathOf(key: LeaseKey): "tunnel" | "direct" {
     const { needsReachability, isDirect } = this.#backend;
     return !isDirect && (!needsReachability || this.#tunnelled.has(key)) ? "tunnel" : "direct";
   }
 
-  /** Of those of these peers that are in use. */
+  /** Counts those of the peers for which `isUsed` returns true. */
   counts(
     peers: Iterable<LeaseKey>,
     isUsed: (key: LeaseKey) => boolean,

@@ -1,7 +1,6 @@
 /**
- * The peers' leases, and what the entries of each were computed from. A peer has a row; when it
- * gets other entries, it gets another row, so that the backend can compute the ones of before until
- * they are replaced.
+ * The peers' leases, and what the entries of each were computed from. A peer has a row. With new
+ * entries it gets a new row, so that its previous entries can be computed until they are replaced.
  */
 
 import { columnFor } from "../base/column.ts";
@@ -69,15 +68,15 @@ export class PeerRows implements EntrySource, ClaimantRows {
     return row === undefined ? undefined : this.#leases.at(row);
   }
 
-  /** Takes a new lease. The entries of before are still computed from the old one. */
+  /** Stores a new lease. The entries are those of the previous one until `replaceEntries`. */
   put(lease: Lease): void {
     this.#waiting.set(lease.key, lease);
   }
 
   /**
-   * Replaces a peer's entries by those of this lease; without a context, by none. `replace` gets
-   * where they are computed. If it throws, those of before can still be computed, too. Returns the
-   * row.
+   * Replaces a peer's entries with those of this lease; without a context, with none. `replace`
+   * receives the row that computes them. If it throws, the previous ones can still be computed as
+   * well. Returns the row.
    */
   replaceEntries(
     lease: Lease,
@@ -147,7 +146,7 @@ export class PeerRows implements EntrySource, ClaimantRows {
       other.input === input && other.reachability.direct[4] === direct[4] &&
       other.reachability.direct[6] === direct[6]
     );
-    // The path appears only in messages: few differ without it.
+    // Without the path, which appears only in messages, few contexts differ.
     const shared = { input, reachability: { direct, path: {} }, uses: 1 };
     const unused = this.#contexts.findIndex(({ uses }) => uses === 0);
     if (known >= 0) (this.#contexts[known] as SharedContext).uses++;
@@ -158,6 +157,6 @@ export class PeerRows implements EntrySource, ClaimantRows {
 }
 
 interface SharedContext extends PeerContext {
-  /** Number of rows; 0 if its place may be taken. */
+  /** Number of rows that use it; 0 if another context may take its place. */
   uses: number;
 }

@@ -1,6 +1,6 @@
 /**
- * The identities of peers that have all that they claim, while no other peer claims the same: of
- * nearly all peers. Only hashes of these are stored. The rest is in the rows of the peers.
+ * The identities of the peers whose claims no other peer disputes, which are nearly all. Only the
+ * hash of an identity is stored; the identity itself is computed from the row of its peer.
  */
 
 import { columnFor } from "../base/column.ts";
@@ -19,7 +19,7 @@ export interface ClaimantRows {
 export interface SettledClaim {
   readonly lease: Lease;
   readonly identities: readonly Identity[];
-  /** Since when it claims them; `undefined`: since the lease was created. */
+  /** Revision since which it claims them; `undefined`: since the lease was created. */
   readonly since: bigint | undefined;
 }
 
@@ -29,7 +29,7 @@ export class SettledClaims {
   readonly #index: RowIndex;
   /** By row: how many identities are in the index. */
   #counts = new Uint8Array();
-  /** By row; 0 if it is `undefined`. */
+  /** `SettledClaim.since` by row; 0 for `undefined`. */
   #since = new Float64Array();
 
   /** `seed` is a number in [0, 1). */
@@ -81,7 +81,7 @@ export class SettledClaims {
     return row === undefined ? undefined : this.#peers.leaseAt(row).key;
   }
 
-  /** If they cannot be computed, it is that peer's fault, not that of one which asks. */
+  /** None if they cannot be computed: another peer's lease may not fail because of this one. */
   #identitiesAt(row: number): readonly Identity[] {
     try {
       return this.#peers.identitiesAt(row);

@@ -1,6 +1,6 @@
 /**
- * The owners of desired entries, each with a row: its entries, or where they are computed. The name
- * of an owner is not stored if its source has it.
+ * The owners of desired entries, in rows. A row has the keys of the owner's entries, or the row of
+ * the source that computes them; such a source also has the owner's name.
  */
 
 import { columnFor } from "../base/column.ts";
@@ -10,7 +10,7 @@ import type { Resource, ResourceKey } from "../state/resource.ts";
 
 export interface OwnerEntries {
   readonly keys: readonly ResourceKey[];
-  /** `undefined` if the owner cannot compute its entries. */
+  /** `undefined` if nothing can compute the entries again. */
   readonly source: SourceRow | undefined;
 }
 
@@ -69,7 +69,7 @@ export class Owners {
     return this.#sources[row]?.entriesOf(this.#sourceRows[row] as number) ?? [];
   }
 
-  /** Of an owner with a source. */
+  /** The precedence of an owner with a source; 0 without one. */
   precedenceOf(row: number): bigint {
     return this.#sources[row]?.precedenceOf(this.#sourceRows[row] as number) ?? 0n;
   }

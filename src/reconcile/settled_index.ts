@@ -10,7 +10,7 @@ import type { ResourceKey } from "../state/resource.ts";
 export type Mark = 0 | 1;
 
 export class SettledIndex {
-  /** Of twice the row plus the mark. */
+  /** Its rows are twice the owner's row plus the mark. */
   readonly #index: RowIndex;
 
   /** `seed` is a number in [0, 1). */

@@ -1,6 +1,6 @@
 /**
- * Leases that take no object each: packed into one buffer, and found by key without a copy of it.
- * Reading one decodes it, so two readings may give two equal objects.
+ * Leases in rows: packed into one buffer instead of an object each (docs/adr/0014), and found by
+ * their key. Reading one decodes it, so reading it twice may return two equal objects.
  */
 
 import { RowIndex } from "../base/row_index.ts";
@@ -16,7 +16,7 @@ export class LeaseRows {
   /** Leases that cannot be packed, by row. Their text is empty. */
   readonly #unpacked = new Map<number, Lease>();
 
-  /** The lease that was read last: it is usually read several times. */
+  /** The lease that was read last; it is usually read several times in a row. */
   #last: { readonly row: number; readonly lease: Lease } | undefined;
 
   /** `seed` is a number in [0, 1). */
@@ -29,13 +29,13 @@ export class LeaseRows {
     return this.#index.size;
   }
 
-  /** The rows of these. */
+  /** The rows of the leases that `find` finds. */
   rows(): number[] {
     const rows = this.#texts.rows();
     return rows.length === this.size ? rows : rows.filter((row) => this.#isFound(row));
   }
 
-  /** The row of the lease with this key; if there are several, any of them. */
+  /** The row of the lease with this key; of several, any of them. */
   find(key: LeaseKey): number | undefined {
     return this.#index.find(this.#index.hashOf(key), (row) => this.hasKey(row, key));
   }
@@ -82,7 +82,7 @@ export class LeaseRows {
     else this.#unpacked.delete(row);
   }
 
-  /** The lease of a row is not found any more by its key. */
+  /** From now on, the lease of this row is not found by its key. */
   hide(row: number): void {
     this.#index.remove(this.#index.hashOf(this.keyAt(row)), row);
   }

@@ -25,7 +25,7 @@ export type LeaseChange =
   | {
     readonly kind: "delete";
     readonly lease: Lease;
-    /** The lease may not be used any more: it is rejected, or has other subnets from now on. */
+    /** The lease may no longer be used: it is rejected, or has other subnets from now on. */
     readonly isRejected?: true;
   };
 
@@ -216,16 +216,11 @@ export class LeaseTable {
       const isAccepted = winner === undefined;
       touch(key);
       if (isAccepted) this.#rejected.delete(key);
-      else {this.#reject({
-          key,
-          reason: `its subnet overlaps that of the older lease ${winner.key}`,
-        });}
+      else this.#reject(overlap(key, winner));
       if (this.#isAccepted[row] === Number(isAccepted)) return;
       this.#isAccepted[row] = Number(isAccepted);
-      const others = rivals.filter((rival) => rival !== row).map((rival) =>
-        this.#candidateAt(rival)
-      );
-      const younger = others.filter((rival) => isOlder(candidate, rival));
+      const younger = rivals.filter((rival) => rival !== row)
+        .map((rival) => this.#candidateAt(rival)).filter((rival) => isOlder(candidate, rival));
       younger.forEach((rival) => insertByAge(queue, rival));
     });
   }
@@ -237,7 +232,7 @@ export class LeaseTable {
     );
   }
 
-  /** Its age, read once: a packed lease computes it. */
+  /** With the age of its lease, which would otherwise be decoded for each comparison. */
   #candidateAt(row: number): Candidate {
     const { key, created } = this.#candidates.at(row);
     return { row, key, created };
@@ -283,7 +278,7 @@ export class LeaseTable {
       } else if (previous === undefined) {
         puts.push({ kind: "put", lease });
       } else if (!sameSubnets(previous, lease)) {
-        // Created again with other subnets: to those who use it, another lease of the same name.
+        // Created again with other subnets: another lease, which only has the same key.
         deletes.push({ kind: "delete", lease: previous, isRejected: true });
         puts.push({ kind: "put", lease });
       } else if (!sameAttributes(previous, lease)) {
@@ -313,6 +308,10 @@ function sameSubnets({ subnets: a }: Subnets, { subnets: b }: Subnets): boolean 
 
 function sameAttributes(a: Lease, b: Lease): boolean {
   return JSON.stringify(a.attributes) === JSON.stringify(b.attributes);
+}
+
+function overlap(key: LeaseKey, older: Candidate): InvalidLease {
+  return { key, reason: `its subnet overlaps that of the older lease ${older.key}` };
 }
 
 function byAge(a: Candidate, b: Candidate): number {

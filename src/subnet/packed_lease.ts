@@ -28,12 +28,12 @@ export function packLease(lease: Lease): Lease {
 /** All of a lease but its key, as one text; `undefined` if it cannot be packed. */
 export function packedText(lease: Lease): string | undefined {
   const packed = packLease(lease);
-  // UTF-8 has no lone surrogates; JSON escapes them.
+  // UTF-8 cannot contain lone surrogates. JSON escapes those of the text, but not of the key.
   if (!(packed instanceof PackedLease) || !packed.key.isWellFormed()) return undefined;
   return `${packed.created} ${packed.changed} ${packed.text}`;
 }
 
-/** Whether two leases say the same. */
+/** Whether two leases have the same content. False if it cannot be compared as text. */
 export function equalLeases(a: Lease, b: Lease): boolean {
   if (a === b) return true;
   const text = packedText(a);

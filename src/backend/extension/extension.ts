@@ -20,7 +20,7 @@
 import { type PerFamily, valuesOf } from "../../addr/family.ts";
 import { ConfigError } from "../../config/config_error.ts";
 import type { FamilyNetwork, NetworkConfig } from "../../config/network_config.ts";
-import { readOptions } from "../../config/option_schema.ts";
+import { NO_WARNINGS, readOptions } from "../../config/option_schema.ts";
 import type { Log } from "../../log/log.ts";
 import { killOrphans } from "../../process/orphan_processes.ts";
 import { advertisedAddresses } from "../../overlay/advertised_addresses.ts";
@@ -39,7 +39,7 @@ import { checkSyntax } from "./shell_syntax.ts";
 const extension: BackendModule = {
   checkConfig: readConfig,
   options: OPTIONS,
-  mtuBytes: (config, external) => readConfig(config, QUIET).MTU ?? external.mtuBytes,
+  mtuBytes: (config, external) => readConfig(config, NO_WARNINGS).MTU ?? external.mtuBytes,
   async prepare(host) {
     const { config, clock, log, stop } = host;
     const { families: networks } = config;
@@ -118,9 +118,6 @@ function extensionBackend(
     target,
   };
 }
-
-/** What is warned of was reported before. */
-const QUIET = { warn: () => {} };
 
 function readConfig({ backend }: NetworkConfig, log: Pick<Log, "warn">): ExtensionOptions {
   const options = readOptions(backend.options, OPTIONS, log);

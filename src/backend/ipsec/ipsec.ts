@@ -27,6 +27,7 @@ import { ConfigError } from "../../config/config_error.ts";
 import type { NetworkConfig } from "../../config/network_config.ts";
 import {
   booleanOption,
+  NO_WARNINGS,
   type OptionValues,
   readOptions,
   stringOption,
@@ -76,7 +77,7 @@ const UDP_HEADER_BYTES = 8;
 const ipsec: BackendModule = {
   checkConfig: readConfig,
   options: OPTIONS,
-  mtuBytes: (config, external) => ipsecMtuBytes(readConfig(config, QUIET), external),
+  mtuBytes: (config, external) => ipsecMtuBytes(readConfig(config, NO_WARNINGS), external),
   async prepare(host) {
     const options = readConfig(host.config, host.log);
     const { runDirectory, env, clock, log, stop } = host;
@@ -213,9 +214,6 @@ function ipsecMtuBytes(
 ): number {
   return external.mtuBytes - OVERHEAD_BYTES - (UDPEncap ? UDP_HEADER_BYTES : 0);
 }
-
-/** What is warned of was reported before. */
-const QUIET = { warn: () => {} };
 
 function readConfig({ backend }: NetworkConfig, log: Pick<Log, "warn">): Options {
   const options = readOptions(backend.options, OPTIONS, log);

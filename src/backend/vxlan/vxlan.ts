@@ -32,6 +32,7 @@ import type { FamilyNetwork, NetworkConfig } from "../../config/network_config.t
 import {
   booleanOption,
   integerOption,
+  NO_WARNINGS,
   type OptionValues,
   readOptions,
 } from "../../config/option_schema.ts";
@@ -88,7 +89,7 @@ const vxlan: BackendModule = {
   checkConfig: readConfig,
   options: OPTIONS,
   mtuBytes: (config, external) =>
-    vxlanMtuBytes(readConfig(config, { warn: () => {} }), external, config.families),
+    vxlanMtuBytes(readConfig(config, NO_WARNINGS), external, config.families),
   async prepare(host) {
     const options = readConfig(host.config, host.log);
     checkExternal(options, host);

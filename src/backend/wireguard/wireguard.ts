@@ -32,6 +32,7 @@ import { ConfigError } from "../../config/config_error.ts";
 import type { FamilyNetwork, NetworkConfig } from "../../config/network_config.ts";
 import {
   integerOption,
+  NO_WARNINGS,
   type OptionSpec,
   type OptionValues,
   readOptions,
@@ -94,7 +95,7 @@ const OVERHEAD_BYTES = 80;
 const wireguard: BackendModule = {
   checkConfig: readConfig,
   options: OPTIONS,
-  mtuBytes: (config, external) => wireguardMtuBytes(readConfig(config, QUIET), external),
+  mtuBytes: (config, external) => wireguardMtuBytes(readConfig(config, NO_WARNINGS), external),
   async prepare(host) {
     const options = readConfig(host.config, host.log);
     const problem = externalProblem(host.config.families, { ...options, external: host.external });
@@ -305,9 +306,6 @@ function wireguardMtuBytes(
 ): number {
   return (MTU ?? external.mtuBytes) - OVERHEAD_BYTES;
 }
-
-/** What is warned of was reported before. */
-const QUIET = { warn: () => {} };
 
 function readConfig({ backend, families }: NetworkConfig, log: Pick<Log, "warn">): Options {
   const options = readOptions(backend.options, OPTIONS, log);
