@@ -223,8 +223,8 @@ complete -c flanneld -n '__flanneld_at flanneld' -a leases -d 'List the subnets 
 complete -c flanneld -n '__flanneld_at flanneld' -a config -d 'Show, check and change the network configuration'
 complete -c flanneld -n '__flanneld_at flanneld' -a cni -d 'Connect a container to the network, for container runtimes'
 complete -c flanneld -n '__flanneld_at flanneld' -a install-cni -d 'Install the CNI plugin and its configuration on this node'
-complete -c flanneld -n '__flanneld_at flanneld' -a status -d 'Show what the daemons of this host do, and what is wrong'
-complete -c flanneld -n '__flanneld_at flanneld' -a peers -d 'Show the other nodes, and the way of a packet to one of them'
+complete -c flanneld -n '__flanneld_at flanneld' -a status -d 'Show what the daemons on this host are doing, and what is wrong'
+complete -c flanneld -n '__flanneld_at flanneld' -a peers -d 'Show the other nodes, and the path of a packet to one of them'
 complete -c flanneld -n '__flanneld_at flanneld' -a licenses -d 'Print the licenses of this program and of the software that it contains'
 complete -c flanneld -n '__flanneld_at flanneld' -a version -d 'Print the version'
 complete -c flanneld -n '__flanneld_at flanneld' -a help -d 'Print the usage of this program or of a subcommand'
@@ -374,7 +374,7 @@ complete -c flanneld -n '__flanneld_at flanneld datastore migrate' -l help -d 'P
 
 complete -c flanneld -n '__flanneld_at flanneld leases' -a reserve -d 'Reserve a subnet for the node with a public address'
 complete -c flanneld -n '__flanneld_at flanneld leases' -a release -d 'Delete a lease or a reservation'
-complete -c flanneld -n '__flanneld_at flanneld leases' -l json -d 'Print one JSON document'
+complete -c flanneld -n '__flanneld_at flanneld leases' -l json -d 'Print one JSON document, which docs/operate.md describes'
 complete -c flanneld -n '__flanneld_at flanneld leases' -l etcd-endpoints -r -f -d 'Comma-separated URLs of the members of the etcd cluster'
 complete -c flanneld -n '__flanneld_at flanneld leases' -l etcd-prefix -r -f -d 'Prefix of the keys in etcd'
 complete -c flanneld -n '__flanneld_at flanneld leases' -l etcd-keyfile -r -F -d 'Private key of the TLS client certificate (PEM)'
@@ -405,7 +405,7 @@ complete -c flanneld -n '__flanneld_at flanneld leases reserve' -l kube-annotati
 complete -c flanneld -n '__flanneld_at flanneld leases reserve' -l net-config-path -r -F -d 'File with the network configuration'
 complete -c flanneld -n '__flanneld_at flanneld leases reserve' -l help -d 'Print the usage and exit'
 
-complete -c flanneld -n '__flanneld_at flanneld leases release' -l force -d 'Release it although its node is alive'
+complete -c flanneld -n '__flanneld_at flanneld leases release' -l force -d 'Release it even if its node is alive'
 complete -c flanneld -n '__flanneld_at flanneld leases release' -l etcd-endpoints -r -f -d 'Comma-separated URLs of the members of the etcd cluster'
 complete -c flanneld -n '__flanneld_at flanneld leases release' -l etcd-prefix -r -f -d 'Prefix of the keys in etcd'
 complete -c flanneld -n '__flanneld_at flanneld leases release' -l etcd-keyfile -r -F -d 'Private key of the TLS client certificate (PEM)'
@@ -422,7 +422,7 @@ complete -c flanneld -n '__flanneld_at flanneld leases release' -l net-config-pa
 complete -c flanneld -n '__flanneld_at flanneld leases release' -l help -d 'Print the usage and exit'
 
 complete -c flanneld -n '__flanneld_at flanneld config' -a show -d 'Print the network configuration with all defaults'
-complete -c flanneld -n '__flanneld_at flanneld config' -a check -d 'Name each mistake in a network configuration'
+complete -c flanneld -n '__flanneld_at flanneld config' -a check -d 'Report every mistake in a network configuration'
 complete -c flanneld -n '__flanneld_at flanneld config' -a set -d 'Check a network configuration and write it to the store'
 complete -c flanneld -n '__flanneld_at flanneld config' -l help -d 'Print the usage and exit'
 
@@ -462,7 +462,7 @@ complete -c flanneld -n '__flanneld_at flanneld config check' -l net-config-path
 complete -c flanneld -n '__flanneld_at flanneld config check' -l help -d 'Print the usage and exit'
 complete -c flanneld -n '__flanneld_at flanneld config check' -F
 
-complete -c flanneld -n '__flanneld_at flanneld config set' -l force -d 'Write it although there are warnings, or nodes lose their subnets'
+complete -c flanneld -n '__flanneld_at flanneld config set' -l force -d 'Write it even if there are warnings or nodes lose their subnets'
 complete -c flanneld -n '__flanneld_at flanneld config set' -l etcd-endpoints -r -f -d 'Comma-separated URLs of the members of the etcd cluster'
 complete -c flanneld -n '__flanneld_at flanneld config set' -l etcd-prefix -r -f -d 'Prefix of the keys in etcd'
 complete -c flanneld -n '__flanneld_at flanneld config set' -l etcd-keyfile -r -F -d 'Private key of the TLS client certificate (PEM)'
@@ -488,12 +488,12 @@ complete -c flanneld -n '__flanneld_at flanneld install-cni' -l skip-conf -d 'Do
 complete -c flanneld -n '__flanneld_at flanneld install-cni' -l skip-plugin -d 'Do not install the plugin'
 complete -c flanneld -n '__flanneld_at flanneld install-cni' -l help -d 'Print the usage and exit'
 
-complete -c flanneld -n '__flanneld_at flanneld status' -l json -d 'Print JSON'
-complete -c flanneld -n '__flanneld_at flanneld status' -l watch -d 'Show it again every second, until interrupted'
+complete -c flanneld -n '__flanneld_at flanneld status' -l json -d 'Print a JSON array with the document of each daemon, which docs/api.md describes'
+complete -c flanneld -n '__flanneld_at flanneld status' -l watch -d 'Show the state again every second, until interrupted'
 complete -c flanneld -n '__flanneld_at flanneld status' -l subnet-file -r -F -d 'Show only the daemon that has this --subnet-file'
 complete -c flanneld -n '__flanneld_at flanneld status' -l help -d 'Print the usage and exit'
 
-complete -c flanneld -n '__flanneld_at flanneld peers' -l json -d 'Print JSON'
+complete -c flanneld -n '__flanneld_at flanneld peers' -l json -d 'Print a JSON array with a document for each node, which docs/api.md describes'
 complete -c flanneld -n '__flanneld_at flanneld peers' -l subnet-file -r -F -d 'Ask only the daemon that has this --subnet-file'
 complete -c flanneld -n '__flanneld_at flanneld peers' -l help -d 'Print the usage and exit'
 

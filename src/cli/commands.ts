@@ -69,11 +69,11 @@ const LICENSES: Command<ProgramAction> = command({
 
 const STATUS: Command<ProgramAction> = command({
   name: "status",
-  summary: "Show what the daemons of this host do, and what is wrong.",
+  summary: "Show what the daemons on this host are doing, and what is wrong.",
   description: [
-    "Asks each daemon of this host for its state, by the socket next to its subnet file: its " +
-    "subnet, interface, MTU, store, rules, peers, the last repairs, and the problems for which " +
-    "it is not ready, with what to do.",
+    "Asks each daemon on this host for its state, over the socket next to its subnet file: its " +
+    "subnet, interface, MTU, store, rules, peers and last repairs, why it is not ready, and what " +
+    "to do about it.",
   ],
   flags: STATUS_FLAGS,
   manual: {
@@ -87,8 +87,8 @@ const STATUS: Command<ProgramAction> = command({
       ["3", "No daemon runs."],
     ],
     examples: [
-      ["flanneld status --watch", "Show it all the time."],
-      ["flanneld status --json", "Print what monitoring needs."],
+      ["flanneld status --watch", "Show it continuously."],
+      ["flanneld status --json", "Print it for a monitoring program."],
     ],
   },
   read: (options) => ({ kind: "status", options }),
@@ -96,25 +96,25 @@ const STATUS: Command<ProgramAction> = command({
 
 const PEERS: Command<ProgramAction> = command({
   name: "peers",
-  summary: "Show the other nodes, and the way of a packet to one of them.",
+  summary: "Show the other nodes, and the path of a packet to one of them.",
   description: [
     "Lists the other nodes as the running daemon knows them: a row for each, with its subnets, " +
     "its public addresses, how it is reached, and its problem if it has one.",
-    "With the address of a workload, also the way of a packet to it by the kernel's own tables, " +
-    "step by step: the route that the kernel chooses, each entry for the node, and the route of " +
-    "the outer packet. A step that is wrong is marked, with the reason.",
+    "With the address of a workload, also shows the path of a packet to it through the kernel's " +
+    "tables, step by step: the route that the kernel chooses, each entry for the node, and the " +
+    "route of the outer packet. A step that is wrong is marked, with the reason.",
   ],
   flags: PEERS_FLAGS,
   arguments: {
     target: optionalArgument({
       metavar: "SUBNET|ADDRESS",
-      help: "Only the node with this subnet, or the one that this address of a workload or of a " +
-        "node belongs to.",
+      help: "Only the node with this subnet, or the node to which this address, its own or that " +
+        "of a workload, belongs.",
     }),
   },
   manual: {
     exitStatuses: [
-      ["0", "It was printed, and no step is wrong."],
+      ["0", "Success; no step is wrong."],
       ["1", "No node has the subnet or address, a step is wrong, or a daemon does not answer."],
       ["2", "An argument is invalid."],
       ["3", "No daemon runs."],

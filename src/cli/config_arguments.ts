@@ -44,9 +44,9 @@ const SHOW: Command<ConfigAction> = command({
   name: "show",
   summary: "Print the network configuration with all defaults.",
   description: [
-    "Prints the configuration of the store as JSON, with the values of all keys that it does not " +
-    "have, and without secrets. Standard error has how many subnets there are and how many of " +
-    "them are taken, and the MTU that the configuration leads to on this host.",
+    "Prints the configuration of the store as JSON, with the defaults of all keys that it does " +
+    "not have, and without secrets. How many subnets there are, how many of them are taken, and " +
+    "the MTU of workloads on this host are printed to standard error.",
   ],
   flags: { ...STORE_FLAGS, ...INTERFACE_FLAGS },
   read: (options) => ({ kind: "show", store: readStoreOptions(options), choice: options }),
@@ -54,11 +54,11 @@ const SHOW: Command<ConfigAction> = command({
 
 const CHECK: Command<ConfigAction> = command({
   name: "check",
-  summary: "Name each mistake in a network configuration.",
+  summary: "Report every mistake in a network configuration.",
   description: [
-    "Prints each mistake with its line and column, and ends with status 1 if there is one. An " +
-    "error is what no daemon can use; a warning is probably a mistake, such as an unknown key. " +
-    "Without a file, the configuration of the store is checked.",
+    "Prints each mistake with its line and column, and exits with status 1 if there is one. With " +
+    "an error, no daemon can use the configuration; a warning is probably a mistake, such as an " +
+    "unknown key. Without a file, the configuration of the store is checked.",
   ],
   flags: STORE_FLAGS,
   arguments: {
@@ -71,15 +71,15 @@ const SET: Command<ConfigAction> = command({
   name: "set",
   summary: "Check a network configuration and write it to the store.",
   description: [
-    "Prints what changes, and for which nodes. Refused are a configuration with errors, and, " +
-    "without --force, one with warnings and one by which a node would lose its subnet or could " +
-    "not start. Running daemons keep the earlier configuration until they are restarted.",
+    "Prints what changes, and for which nodes. A configuration with errors is refused. Without " +
+    "--force, so is one with warnings, or one with which a node would lose its subnet or could " +
+    "not start. Running daemons keep the previous configuration until they are restarted.",
   ],
   flags: {
     force: boolean({
       name: "force",
       section: "flanneld config set",
-      help: "Write it although there are warnings, or nodes lose their subnets.",
+      help: "Write it even if there are warnings or nodes lose their subnets.",
     }),
     ...STORE_FLAGS,
   },
@@ -98,15 +98,15 @@ export const CONFIG: Command<ConfigAction> = command({
   commands: [SHOW, CHECK, SET],
   manual: {
     exitStatuses: [
-      ["0", "It has done what was asked for, and there is no mistake."],
+      ["0", "Success; there is no mistake."],
       ["1", "There is a mistake, the store cannot be read or changed, or the change is refused."],
       ["2", "The command line or an environment variable is invalid."],
       ["130", "It was interrupted."],
-      ["141", "The reader of the output has ended."],
+      ["141", "The program that reads the output has ended (SIGPIPE)."],
     ],
     examples: [
       ["flanneld config show", "Print the configuration with all defaults."],
-      ["flanneld config check net-conf.json", "Name each mistake in a file."],
+      ["flanneld config check net-conf.json", "Report every mistake in a file."],
       ["flanneld config set net-conf.json", "Write it to the store."],
     ],
   },

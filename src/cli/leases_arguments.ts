@@ -31,7 +31,7 @@ const RESERVE: Command<LeasesAction> = command({
   description: [
     "The node gets this subnet at its next start and keeps it: a reservation never expires. If " +
     "the node has the subnet already, its lease becomes a reservation at once.",
-    "In a dual-stack network, both subnets are given, separated by a comma.",
+    "In a dual-stack network, give both subnets, separated by a comma.",
   ],
   flags: STORE_FLAGS,
   arguments: {
@@ -60,14 +60,14 @@ const RELEASE: Command<LeasesAction> = command({
   name: "release",
   summary: "Delete a lease or a reservation.",
   description: [
-    "Another node can get the subnet then. Refused while its node is alive: while the session of " +
-    "that node exists, or if it has renewed the lease within an hour.",
+    "Another node can then get the subnet. This is refused while its node is alive: while the " +
+    "session of that node exists, or if it has renewed the lease within the last hour.",
   ],
   flags: {
     force: boolean({
       name: "force",
       section: "flanneld leases release",
-      help: "Release it although its node is alive.",
+      help: "Release it even if its node is alive.",
     }),
     ...STORE_FLAGS,
   },
@@ -90,8 +90,8 @@ export const LEASES: Command<LeasesAction> = command({
   summary: "List the subnets of all nodes, and reserve and release subnets.",
   description: [
     "Reads the store that the flags name, without a daemon, and prints each lease: its subnets " +
-    "and public addresses, the backend, whether it is a lease or a reservation, how long it " +
-    "lasts, the host if that is alive, and why the daemons ignore it if they do.",
+    "and public addresses, the backend, whether it is a lease or a reservation, when it " +
+    "expires, the host if it is alive, and, if the daemons ignore it, why.",
     "On a machine that has joined a datastore, no flag is needed.",
   ],
   commands: [RESERVE, RELEASE],
@@ -99,17 +99,17 @@ export const LEASES: Command<LeasesAction> = command({
     json: boolean({
       name: "json",
       section: "flanneld leases",
-      help: "Print one JSON document: docs/operate.md describes it.",
+      help: "Print one JSON document, which docs/operate.md describes.",
     }),
     ...STORE_FLAGS,
   },
   manual: {
     exitStatuses: [
-      ["0", "It has done what was asked for."],
+      ["0", "Success."],
       ["1", "The store cannot be read or changed, or the change is refused."],
       ["2", "The command line or an environment variable is invalid."],
       ["130", "It was interrupted."],
-      ["141", "The reader of the output has ended."],
+      ["141", "The program that reads the output has ended (SIGPIPE)."],
     ],
     examples: [
       ["flanneld leases", "List the subnets of all nodes."],

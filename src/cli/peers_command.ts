@@ -1,4 +1,4 @@
-/** `flanneld peers`: the other nodes, and the way of a packet to one of them. See docs/api.md. */
+/** `flanneld peers`: the other nodes, and the path of a packet to one of them. See docs/api.md. */
 
 import { type IpAddress, parseIpAddress } from "../addr/ip.ts";
 import { systemClock } from "../base/clock.ts";

@@ -8,18 +8,18 @@ export const STATUS_FLAGS = {
   json: boolean({
     name: "json",
     section: STATUS,
-    help: "Print JSON: an array with the document of each daemon, as docs/api.md describes it.",
+    help: "Print a JSON array with the document of each daemon, which docs/api.md describes.",
   }),
   watch: boolean({
     name: "watch",
     section: STATUS,
-    help: "Show it again every second, until interrupted.",
+    help: "Show the state again every second, until interrupted.",
   }),
   subnetFile: file({
     name: "subnet-file",
     section: STATUS,
     help:
-      "Show only the daemon that has this --subnet-file. By default, all those in /run/flannel.",
+      "Show only the daemon that has this --subnet-file. The default is all those in /run/flannel.",
   }),
 } as const satisfies FlagTable;
 
@@ -29,11 +29,12 @@ export const PEERS_FLAGS = {
   json: boolean({
     name: "json",
     section: PEERS,
-    help: "Print JSON: an array with a document for each node, as docs/api.md describes it.",
+    help: "Print a JSON array with a document for each node, which docs/api.md describes.",
   }),
   subnetFile: file({
     name: "subnet-file",
     section: PEERS,
-    help: "Ask only the daemon that has this --subnet-file. By default, all those in /run/flannel.",
+    help:
+      "Ask only the daemon that has this --subnet-file. The default is all those in /run/flannel.",
   }),
 } as const satisfies FlagTable;

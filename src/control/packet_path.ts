@@ -1,6 +1,6 @@
 /**
- * The way of a packet to a workload of another node, as the kernel's tables have it, compared with
- * what the daemon wants there. Read by the client, so that it costs the daemon nothing.
+ * The path of a packet to a workload on another node through the kernel's tables, compared with
+ * what the daemon wants to be there. The client reads the tables, so this costs the daemon nothing.
  */
 
 import { type IpAddress, parseIpAddress } from "../addr/ip.ts";
@@ -21,7 +21,7 @@ export interface PathStep {
 type PathKernel = Pick<Kernel, "routeTo" | "dump">;
 
 /**
- * The route that the kernel chooses, each entry for the peer, and the way of the outer packet to
+ * The route that the kernel chooses, each entry for the peer, and the route of the outer packet to
  * the peer's public address. Throws `KernelError`.
  */
 export async function packetPath(
@@ -93,7 +93,7 @@ async function entrySteps(
 function entryStep(wanted: string, actual: Resource | undefined): PathStep {
   if (actual === undefined) return step(wanted, "the kernel does not have it");
   const text = resourceText(actual);
-  // The kernel has learned where a WireGuard peer is, which is as good.
+  // A WireGuard peer may have roamed: the kernel has learned another endpoint.
   const isRoamed = actual.kind === "wireguard-peer" && actual.roamed === true;
   return step(text, text !== wanted && !isRoamed && `it should be: ${wanted}`);
 }

@@ -1,4 +1,4 @@
-/** The other nodes as a table, and the way of a packet to one of them. */
+/** The other nodes as a table, and the path of a packet to one of them. */
 
 import { printableLine, truncated } from "../base/quoting.ts";
 import { tableLines } from "../base/text_table.ts";
@@ -6,7 +6,7 @@ import type { PathStep } from "./packet_path.ts";
 import type { PeerDocument } from "./peer_document.ts";
 import { type Paint, PLAIN } from "./terminal_text.ts";
 
-/** A row a peer, with a headline. */
+/** A row for each peer, below a header. */
 export function peersTable(peers: readonly PeerDocument[]): string {
   const rows = peers.map(({ lease, subnets, publicAddresses, path, identities, problem }) =>
     [
@@ -24,10 +24,10 @@ export function peersTable(peers: readonly PeerDocument[]): string {
   return lines.map((line) => `${line}\n`).join("");
 }
 
-/** Nothing of a valid lease is longer. */
+/** No cell of a valid lease is longer. */
 const MAX_CELL = 200;
 
-/** A line a step, those that are wrong with the reason. */
+/** A line for each step; below one that is wrong, the reason. */
 export function pathText(steps: readonly PathStep[], paint: Paint = PLAIN): string {
   return steps.flatMap(({ ok, text, problem }, index) => {
     const verdict = ok ? paint.good("ok   ") : paint.bad("wrong");

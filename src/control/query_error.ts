@@ -1,6 +1,6 @@
 import { OperatorError } from "../base/operator_error.ts";
 
-/** A query of a request has no meaning: the client gets status 400 and the message. */
+/** The query of a request is invalid: the client gets status 400 and the message. */
 export class QueryError extends OperatorError {
   override readonly name = "QueryError";
 }

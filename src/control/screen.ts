@@ -13,8 +13,9 @@ const CLEAR_LINE_END = "\u001b[K";
 const CLEAR_BELOW = "\u001b[J";
 
 /**
- * What draws a text over the one before: each line replaces a line, and nothing is cleared before
- * it is written, so the terminal does not flicker. What does not fit is cut off, with a note.
+ * The characters that draw a text over the previous one. Each line replaces a line, and nothing is
+ * cleared before it is written, so the terminal does not flicker. Lines that do not fit are cut
+ * off, with a note.
  */
 export function screenFrame(text: string, { rows }: TerminalSize, which: "first" | "next"): string {
   const lines = text.replace(/\n$/, "").split("\n");

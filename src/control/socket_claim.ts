@@ -1,6 +1,6 @@
 /**
- * The path of a UNIX socket, taken so that two daemons never answer at one path: the socket of a
- * dead process is replaced, that of a live one and everything else is left alone.
+ * Puts a UNIX socket at a path, at which only one daemon ever answers: the socket of a process that
+ * has ended is replaced; that of a running one, and any other file, is left alone.
  */
 
 import { chmodSync, linkSync, lstatSync, mkdirSync, rmSync, type Stats } from "node:fs";
@@ -16,12 +16,12 @@ export class SocketClaimError extends OperatorError {
 const MAX_PATH_BYTES = 107; // struct sockaddr_un, unix(7)
 
 /**
- * Calls `listen` with a temporary path and gives the socket that it makes its own path, with mode
- * 0600. Disposing stops it and removes the path, unless that is another process's by then. Throws
- * `SocketClaimError`.
+ * Calls `listen` with a temporary path, then links the socket that it has made to `path`, with mode
+ * 0600. Disposing stops the listener and removes the path, unless another process has replaced it.
+ * Throws `SocketClaimError`.
  */
 export function claimSocket(path: string, listen: (path: string) => Disposable): Disposable {
-  // In the same directory, so that it can be linked. Only a process with this pid made it before.
+  // In the same directory, so that it can be linked. An existing one is of an earlier process.
   const temporary = `${path}.${process.pid}`;
   if (Buffer.byteLength(temporary) > MAX_PATH_BYTES) {
     throw new SocketClaimError(

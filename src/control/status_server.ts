@@ -1,8 +1,8 @@
 /**
  * Serves documents about this daemon on a UNIX socket, as HTTP and JSON: docs/api.md.
  *
- * The daemon may not suffer from its clients: their number, what they send and how long they stay
- * connected are limited, one request is answered on each connection, and an answer that a client
+ * Clients may not slow the daemon down: their number, what they send and how long they stay
+ * connected are limited, one request is answered on each connection, and a response that the client
  * does not read is dropped.
  */
 
@@ -60,7 +60,7 @@ export function serveStatus(options: StatusServerOptions): Disposable {
   });
 }
 
-/** Besides the mode of the socket: a descriptor of it may have been passed on. */
+/** In addition to the mode of the socket: a connected descriptor may have been passed on. */
 function mayUse(socket: Bun.Socket<StatusConnection>): boolean {
   const { fd } = socket as { readonly fd?: unknown };
   const peer = typeof fd === "number" && fd >= 0 ? unixPeerOf(fd) : undefined;
@@ -121,7 +121,7 @@ class StatusConnection implements Disposable {
   async #answer(request: string): Promise<void> {
     const [, method, target = ""] = /^([A-Z]+) (\S+) HTTP\/1\.[01]\r?(?:\n|$)/.exec(request) ?? [];
     if (method === undefined) return this.refuse(400, "the request is not HTTP/1.1");
-    // Not earlier: a client that is still sending would not read the answer.
+    // Not earlier: a client that is still sending would not read the response.
     if (!this.#isAllowed) {
       return this.refuse(403, "only root and the user of flanneld may use this");
     }

@@ -12,7 +12,7 @@ export interface TextOptions {
 
 const LABEL_WIDTH = 12;
 
-/** Lines. What a daemon sent is escaped: it may contain names that others chose. */
+/** One row below the other. What the daemon sent is escaped: it contains names from elsewhere. */
 export function statusText(
   document: StatusDocument,
   { width, paint = PLAIN }: TextOptions,

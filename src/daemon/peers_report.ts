@@ -15,7 +15,7 @@ import type { StatusFacts } from "./status_facts.ts";
 
 /**
  * All peers, or those that `address` or `subnet` selects, which then have their entries. Throws
- * `QueryError` for a query that has no meaning.
+ * `QueryError` for an invalid query.
  */
 export async function peersDocument(
   { network }: StatusFacts,

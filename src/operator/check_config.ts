@@ -1,8 +1,8 @@
 /**
- * Every mistake in a network configuration, each with its place.
+ * Every mistake in a network configuration, each with its line and column.
  *
- * What is a mistake is decided by the parsers of the daemon, which stop at the first one. So the
- * key that has it is removed, and the rest is parsed again, until nothing is wrong.
+ * The daemon's own parsers decide what is a mistake, and stop at the first one. So the key that has
+ * it is removed, and the rest is parsed again, until nothing is wrong.
  */
 
 import { BACKENDS } from "../backend/backend_registry.ts";
@@ -106,7 +106,7 @@ class Check {
       if ("config" in read) return { config: read.config, value };
       const key = read.key === "Type" ? "Backend" : read.key;
       const next = key && withoutKey(value, key);
-      // What is missing only because it was wrong has been reported.
+      // A required key that was removed because it was wrong has been reported.
       if (!next || next === value) return undefined;
       value = next;
     }
@@ -164,7 +164,7 @@ class Check {
     this.#reportWarnings(options, container, warnings);
   }
 
-  /** A warning is about the key without which it does not occur, if that is one. */
+  /** A warning is about the one key without which it does not occur, if there is one. */
   #reportWarnings(
     value: JsonObject,
     container: PositionedValue,
@@ -243,7 +243,7 @@ function failureOf(check: () => unknown): ConfigError | undefined {
   }
 }
 
-/** What is warned of before the check ends or fails. */
+/** The warnings until the check ends or fails. */
 function warningsOf(check: (warn: (message: string) => void) => unknown): string[] {
   const warnings: string[] = [];
   failureOf(() => check((message) => warnings.push(message)));

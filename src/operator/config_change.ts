@@ -99,7 +99,7 @@ export function configEffects(
     const reason = whyLost(record, after);
     if (reason === undefined) continue;
     if (taken.includes(record)) losses.push(`${nodeName(record, network)} ${reason}`);
-    else notes.push(`no node can take the reservation of ${recordName(record)} then`);
+    else notes.push(`no node could then take the reservation of ${recordName(record)}`);
   }
   if (taken.length > 0 && before !== undefined) {
     if (before.backend.type !== after.backend.type) {
@@ -109,7 +109,7 @@ export function configEffects(
       );
     }
     const nodes = taken.length === 1 ? "1 node keeps" : `${taken.length} nodes keep`;
-    notes.push(`${nodes} the earlier configuration until flanneld is restarted there`);
+    notes.push(`${nodes} the previous configuration until flanneld is restarted there`);
   }
   return { losses, notes };
 }

@@ -1,4 +1,4 @@
-/** What a network configuration leads to, in lines for an operator. */
+/** What follows from a network configuration, as lines for an operator. */
 
 import { entriesOf } from "../addr/family.ts";
 import { BACKENDS } from "../backend/backend_registry.ts";

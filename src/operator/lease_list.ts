@@ -79,8 +79,8 @@ export function leaseBackendType(config: NetworkConfig): string {
  * Why the daemons ignore leases, by key. It is what each daemon decides, without what only one of
  * them knows: its own subnet, and the addresses that its host uses.
  *
- * The reasons of the daemons for another backend speak of "this node", which an operator's command
- * is not.
+ * The daemons' reason for another backend says "this node", so a lease with another backend gets
+ * a reason of its own.
  */
 export function ignoredLeases(
   given: readonly (Lease | InvalidLease)[],

@@ -1,4 +1,4 @@
-/** How many subnets a network gives, and how many of them are taken. Pure. */
+/** How many subnets a network has, and how many of them are taken. Pure. */
 
 import { addressBits, addressValue, familyOf } from "../addr/ip.ts";
 import { type Prefix, prefixRange } from "../addr/prefix.ts";
@@ -6,7 +6,7 @@ import type { FamilyNetwork } from "../config/network_config.ts";
 
 export interface NetworkCapacity {
   readonly total: bigint;
-  /** Those that overlap one of the claims. */
+  /** The number of subnets that overlap one of the claims. */
   readonly taken: bigint;
 }
 

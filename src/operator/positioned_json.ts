@@ -5,23 +5,23 @@
 
 import { quoted } from "../base/quoting.ts";
 
-/** Both are counted from 1; a column is a UTF-16 code unit. */
+/** Both count from 1; columns count UTF-16 code units. */
 export interface TextPosition {
   readonly line: number;
   readonly column: number;
 }
 
-/** A value where it begins. Only objects are looked into, as far as the caller needs it. */
+/** A value, and where it begins. Members of objects inside arrays are not kept. */
 export interface PositionedValue {
   readonly offset: number;
   readonly value: unknown;
-  /** Of an object, in the order of the text; also those that a later one of the name replaces. */
+  /** Those of an object, in order, including those that a later one with the same name replaces. */
   readonly members: readonly PositionedMember[];
 }
 
 export interface PositionedMember {
   readonly name: string;
-  /** Of its name. */
+  /** Where its name begins. */
   readonly offset: number;
   readonly value: PositionedValue;
 }

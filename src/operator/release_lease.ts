@@ -50,7 +50,7 @@ export async function releaseLease(
     if (revision === undefined) continue;
     const again = alive === undefined
       ? ""
-      : "; a daemon that runs takes it again at once, as a lease; one of Go flannel ends";
+      : "; a running daemon takes it again at once, as a lease; Go flannel exits";
     return `released ${describe(record)}: ${seen}${again}`;
   }
   throw new RefusedError(`cannot release ${subnet}: it keeps changing; try again`);

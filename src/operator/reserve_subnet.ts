@@ -102,7 +102,7 @@ interface Attempt extends ReserveRequest {
   readonly config: NetworkConfig;
 }
 
-/** `undefined` if another program was faster: read again. */
+/** `undefined` if another program has changed the leases since they were read. */
 async function reserveOnce(attempt: Attempt, signal: AbortSignal): Promise<string[] | undefined> {
   const { store: { records }, network, config, subnets, addresses } = attempt;
   const key = encodeLeaseKey(subnets);

@@ -1,4 +1,4 @@
-/** `flanneld config set`: writes a network configuration, unless nodes would lose by it. */
+/** `flanneld config set`: writes a network configuration, unless a node would lose its subnet. */
 
 import { BACKENDS } from "../backend/backend_registry.ts";
 import type { NetworkConfig } from "../config/network_config.ts";
@@ -36,7 +36,7 @@ export async function setConfig(
   const source = configSource(store);
   const network = await readStoredNetwork(store, signal);
   const { config: found } = network;
-  if (found?.value === text) return await print([`${source} is this configuration already`]);
+  if (found?.value === text) return await print([`${source} already has this configuration`]);
   const after = await complete(config);
   const before = found && await parsed(found.value);
   const effects = effectsOf({ before: before?.config, after: config, network });
@@ -44,7 +44,7 @@ export async function setConfig(
     ...(found === undefined
       ? [`there is no ${source} yet`]
       : before === undefined
-      ? [`${source} is invalid now`]
+      ? [`${source} is currently invalid`]
       : changedKeys(before, after)),
     ...effects.losses,
     ...effects.notes,
@@ -66,9 +66,11 @@ export async function setConfig(
 }
 
 function refusal(losses: readonly string[]): string {
-  const nodes = losses.length === 1 ? "a node" : `${losses.length} nodes`;
-  return `nothing is changed, because ${nodes} would lose by it; move the workloads first, or ` +
-    "write it anyway with --force";
+  const nodes = losses.length === 1
+    ? "a node would lose its subnet"
+    : `${losses.length} nodes would lose their subnets`;
+  return `nothing is changed: ${nodes} or could not start; move the workloads first, or write it ` +
+    "anyway with --force";
 }
 
 /** `undefined` if the configuration is not as it was found; with the leases at that moment. */

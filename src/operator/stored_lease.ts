@@ -47,7 +47,7 @@ export interface LeaseUse {
   readonly seen: string;
 }
 
-/** A renewal is recent within an hour. */
+/** A renewal is recent if it was made within an hour. */
 const RECENT_SECONDS = 3_600;
 
 /** Throws `EtcdError`, or the signal's reason. */
@@ -82,7 +82,7 @@ export async function leaseUse(
   return { alive: elapsedSeconds < RECENT_SECONDS ? seen : undefined, seen };
 }
 
-/** Conditions under which its node is as it was read: no other one has started since. */
+/** Conditions that hold while its node is as it was read: no other one has started since. */
 export function sessionGuards(
   record: LeaseRecord,
   network: StoredNetwork,

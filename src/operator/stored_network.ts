@@ -20,7 +20,7 @@ export interface NetworkStore extends AsyncDisposable {
   readonly records: LeaseRecords;
   /** Such as `etcd at http://127.0.0.1:2379`. */
   readonly description: string;
-  /** Why it may be the wrong one if it cannot be reached; absent if it was named. */
+  /** Why it may be the wrong store if it cannot be reached; absent if the flags name it. */
   readonly doubt?: string;
 }
 
@@ -51,7 +51,7 @@ export function configSource({ records, description }: NetworkStore): string {
   return `${records.configKey} in ${description}`;
 }
 
-/** An operator waits less long than a daemon. */
+/** A command gives up sooner than a daemon. */
 const TIMING = { attemptMs: 3_000, retryForMs: 2_000 };
 
 /** The key of a live session. */

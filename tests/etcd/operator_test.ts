@@ -437,7 +437,7 @@ describe("flanneld config set", () => {
       err: "",
     });
     expect(await valueOf("config")).toBe(CONFIG);
-    expect((await run("config set -", CONFIG)).out).toContain("is this configuration already");
+    expect((await run("config set -", CONFIG)).out).toContain("already has this configuration");
     const wider = '{"Network": "10.5.0.0/16", "SubnetMin": "10.5.0.0", "Backend": {"VNI": 2}}';
     expect((await run("config set -", wider)).out).toStartWith(
       'SubnetMin: "10.5.1.0" -> "10.5.0.0"\nBackend.VNI: 1 -> 2\nwrote ',
@@ -459,14 +459,14 @@ describe("flanneld config set", () => {
         'Backend.Type: "vxlan" -> "host-gw"\n' +
         `192.0.2.1 (node1, alive) loses ${one.subnet}, which is not one of 10.6.1.0/24 to ` +
         "10.6.255.0/24\n" +
-        "no node can take the reservation of 10.5.0.0/24 then\n" +
+        "no node could then take the reservation of 10.5.0.0/24\n" +
         "nodes with vxlan and nodes with host-gw ignore each other until all of them are " +
         "restarted\n" +
-        "1 node keeps the earlier configuration until flanneld is restarted there\n",
+        "1 node keeps the previous configuration until flanneld is restarted there\n",
     );
     expect(refused.err).toBe(
-      "flanneld config set: nothing is changed, because a node would lose by it; move the " +
-        "workloads first, or write it anyway with --force\n",
+      "flanneld config set: nothing is changed: a node would lose its subnet or could not " +
+        "start; move the workloads first, or write it anyway with --force\n",
     );
     expect(await valueOf("config")).toBe(CONFIG);
     expect((await run("config set --force -", other)).exitCode).toBe(0);

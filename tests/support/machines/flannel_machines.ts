@@ -125,7 +125,7 @@ export async function unitProperty(
   return (await machine.run(`systemctl show --value --property ${name} ${unitName}`)).trim();
 }
 
-/** What decides the way of a packet, and what the daemon says of it. */
+/** What decides the path of a packet, and what the daemon reports about it. */
 const NETWORK_STATE = `ip -4 route show; ip -6 route show; ip neighbour show; ip -d link show
 nft list ruleset 2>&1; cat /proc/sys/net/ipv4/conf/*/forwarding | sort | uniq -c
 nstat -asz | grep -Ev ' 0 +0.0'
