@@ -22,8 +22,8 @@ export function unixListener(path: string): UnixPeer | undefined {
 }
 
 /**
- * The process that listens on a stream socket. `refused` if none does; `unknown` if that cannot be
- * found out, for example because the queue of its connections is full.
+ * The process that listens on a stream socket; `refused` if none does, `unknown` if that cannot be
+ * determined, for example because the queue of its connections is full.
  */
 export function probeUnixSocket(path: string): UnixPeer | "refused" | "unknown" {
   const address = unixAddress(path);

@@ -89,11 +89,11 @@ async function runCommand(command: CommandLine): Promise<number> {
       return command.exitCode;
     case "leases": {
       const { leasesCommand } = await import("./operator/leases_command.ts");
-      return await leasesCommand(command.action, terminal());
+      return await leasesCommand(command.action, operatorStreams());
     }
     case "config": {
       const { configCommand } = await import("./operator/config_command.ts");
-      return await configCommand(command.action, terminal());
+      return await configCommand(command.action, operatorStreams());
     }
     case "lab":
     case "datastore":
@@ -108,8 +108,7 @@ async function runPlugin(): Promise<number> {
   return await cniCommand({ ...OUTPUT, input: () => Bun.stdin.stream() });
 }
 
-/** For the commands of an operator. */
-function terminal(): OperatorStreams {
+function operatorStreams(): OperatorStreams {
   return {
     ...OUTPUT,
     input: () => Bun.stdin.text(),
@@ -166,7 +165,7 @@ async function printAll(text: string): Promise<void> {
   }
 }
 
-/** Of standard output, if it is a terminal. */
+/** The size of the terminal that standard output is; `undefined` if it is not one. */
 function terminalSize(): { readonly columns: number; readonly rows: number } | undefined {
   const { isTTY, columns, rows } = process.stdout;
   // A terminal without a size, such as a serial console, reports 0.

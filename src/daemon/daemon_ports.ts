@@ -56,7 +56,7 @@ export interface DaemonPorts
 }
 
 export interface ServeStatusOptions {
-  /** Of the socket. */
+  /** The path of the socket. */
   readonly path: string;
   readonly facts: StatusFacts;
   readonly clock: Clock;

@@ -131,7 +131,7 @@ export class LeaseFollower implements AsyncDisposable {
     return this.#table.rejected;
   }
 
-  /** What the kernel should hold for a peer; none if it is ignored. Throws `KernelError`. */
+  /** What the kernel should hold for a peer; nothing if it is ignored. Throws `KernelError`. */
   async entriesOf(peer: Lease): Promise<Resource[]> {
     const { backend, own: { lease: own }, external } = this.#options;
     const reachability = backend.needsReachability

@@ -16,7 +16,7 @@ export type ProblemArea =
   | "lease"
   | "public address"
   | "peers"
-  /** Another program holds the place of an entry. */
+  /** Another program has an entry with the same key. */
   | "conflict"
   /** The kernel refuses an entry. */
   | "entry"

@@ -7,7 +7,7 @@ import type { OpenedStore } from "./daemon_ports.ts";
 import type { NetworkStatus, PeerSource } from "./network_status.ts";
 import type { Readiness } from "./readiness.ts";
 
-/** Written by the start of the daemon alone. */
+/** Only the start of the daemon writes it. */
 export interface StatusFacts {
   readonly options: Pick<DaemonOptions, "subnetFile">;
   readonly readiness: Pick<Readiness, "start" | "problems">;

@@ -63,7 +63,7 @@ function devicesOf({ backend, own, external }: NetworkStatus): string[] {
   );
 }
 
-/** The option MTU, which some backends have, counts if it is what the MTU was derived from. */
+/** The MTU, and whether it was derived from the option MTU, which some backends have. */
 function mtuOf({ backend, external }: NetworkStatus, { config }: StatusFacts): MtuDocument {
   const bytes = backend.mtuBytes(external);
   const configured = config?.backend.options["MTU"];

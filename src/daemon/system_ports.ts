@@ -33,7 +33,7 @@ export const systemPorts: DaemonPorts = {
   createFirewallManager,
   releaseMemory: () => {
     shrinkHeap();
-    // The runtime shrinks it when it is idle next, with code that is not needed afterwards.
+    // The runtime shrinks the heap when it is next idle; the code for that is not needed later.
     systemClock.setTimer(1000, dropFilePages);
   },
   requireNetworkPrivilege: () => requireNetworkPrivilege(),

@@ -74,7 +74,7 @@ export interface Backend {
   readonly routesNetwork?: true;
   /** Whether `peer` uses the reachability, which costs a kernel look-up for each peer. */
   readonly needsReachability: boolean;
-  /** It never encapsulates packets, although it need not know the reachability. */
+  /** It never encapsulates packets, whatever the reachability of a peer. */
   readonly isDirect?: true;
   /** Which kernel entries belong to this backend, current or stale. */
   ownership(external: ExternalInterface): Ownership;

@@ -29,7 +29,7 @@ export function cleanFileMappings(smaps: string): AddressRange[] {
   return ranges;
 }
 
-/** The whole pages of a part of a file, given the text of proc_pid_smaps(5). */
+/** Where the whole pages of a part of a file are mapped, given the text of proc_pid_smaps(5). */
 export function mappedRange(
   smaps: string,
   path: string,

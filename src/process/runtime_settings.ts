@@ -13,12 +13,12 @@ import { RUNTIME_SETTINGS_MARK } from "./runtime_settings_mark.ts";
 const SETTINGS: Readonly<Record<string, string>> = {
   // The optimizing compiler: its code and its threads' memory cost more than they gain.
   BUN_JSC_useDFGJIT: "0",
-  // Threads that wake up to collect garbage and to compile next to an idle main thread.
+  // Threads that wake up to collect garbage and to compile while the main thread is idle.
   BUN_JSC_useConcurrentGC: "0",
   BUN_JSC_useConcurrentJIT: "0",
   // A timer that looks every second whether there is garbage, also when nothing has happened.
   BUN_GC_TIMER_DISABLE: "1",
-  // Freed memory goes back at once, without a thread that wakes up for it.
+  // Freed memory is given back at once, without a thread that wakes up for it.
   MIMALLOC_PURGE_DELAY: "0",
   // The C library's default, which it would raise when the first large block is freed: memory in
   // which bun:ffi has compiled would stay (mallopt(3)).
@@ -26,8 +26,8 @@ const SETTINGS: Readonly<Record<string, string>> = {
 };
 
 /**
- * The variables with which a process starts again, or `undefined` if it does so no more or has all
- * settings. A variable that is set already keeps its value.
+ * The variables with which a process executes itself again; `undefined` if it has done so already
+ * or has all settings. A variable that is set already keeps its value.
  */
 export function variablesWithSettings(
   variables: readonly string[],
@@ -46,8 +46,8 @@ export function variablesWithSettings(
 }
 
 /**
- * Executes this process again with the settings, unless it has them. If that is not possible, it
- * returns why, and the process continues as it is.
+ * Executes this process again with the settings, unless it has them. If that fails, returns why,
+ * and the process continues as it is.
  */
 export function startWithRuntimeSettings(): string | undefined {
   try {
@@ -71,7 +71,7 @@ function readList(path: string): string[] {
 
 /**
  * Descriptors that this process was started with: a lock of flock(1) ends when they are closed. The
- * runtime has made them close-on-exec. Its own are of the kernel's objects, and of /dev/null.
+ * runtime has made them close-on-exec. Its own descriptors are anonymous inodes and /dev/null.
  */
 function inherited(): number[] {
   return readdirSync("/proc/self/fd").map(Number).filter((descriptor) => {

@@ -303,7 +303,7 @@ describe("flanneld leases release", () => {
     );
     const forced = await run(`leases release --force ${one.subnet}`);
     expect(forced.exitCode).toBe(0);
-    expect(forced.out).toContain("a daemon that runs takes it again at once, as a lease");
+    expect(forced.out).toContain("a running daemon takes it again at once, as a lease");
     await eventually("the daemon has it again", 10_000, async () => {
       return (await server.etcdctl("get", `${prefix}/subnets/${one.key}`)) !== "";
     });

@@ -216,7 +216,7 @@ export class EtcdClient implements Etcd {
     );
   }
 
-  /** One for each signal: a session renews its lease with the same one again and again. */
+  /** One for each signal, because a session renews its lease with the same signal each time. */
   #signal(signal: AbortSignal): AbortSignal {
     const known = this.#signals.get(signal);
     if (known !== undefined) return known;

@@ -54,7 +54,7 @@ export class EtcdConnection implements Disposable {
     this.#clock = options.clock;
   }
 
-  /** Since when it is connected, in milliseconds since 1970; `undefined` if it is not. */
+  /** When it was connected, in milliseconds since 1970; `undefined` if it is not connected. */
   get connectedSinceMs(): number | undefined {
     return this.#session?.manager.connectedSinceMs;
   }

@@ -66,7 +66,7 @@ export class SessionManager {
     return this.state !== "closed" && this.state !== "connecting";
   }
 
-  /** Since when there is a connection, in milliseconds since 1970. */
+  /** When the connection was opened, in milliseconds since 1970; `undefined` if there is none. */
   get connectedSinceMs(): number | undefined {
     return this.isConnected ? this.#liveSinceMs : undefined;
   }

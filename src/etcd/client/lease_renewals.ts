@@ -14,7 +14,7 @@ import { Code, GrpcError } from "./grpc_error.ts";
 import type { OpenCall, Transport } from "./grpc_transport.ts";
 import { checkLeaseId, checkTtl } from "./response_checks.ts";
 
-/** After as many late answers in succession, streams are no longer kept. */
+/** After this many late answers in a row, streams are no longer kept. */
 const MAX_LATE = 2;
 
 export class LeaseRenewals {

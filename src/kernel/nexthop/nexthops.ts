@@ -53,7 +53,7 @@ export function isOurNexthop(nexthop: DecodedNexthop): boolean {
 export class Nexthops {
   readonly #channel: Channel<MessageBatch>;
   #isSupported = true;
-  /** Devices of our objects by id, as far as known: those created, looked up or read. */
+  /** The device of each of our objects that has been created, looked up or read, by id. */
   #known = new Map<number, number>();
   /** All objects have been read, so those that are not known do not exist or are not ours. */
   #isComplete = false;
@@ -148,7 +148,7 @@ export class Nexthops {
     for (const id of ids) this.forget(id);
   }
 
-  /** How many of our objects there are; a guess while there may be some of an earlier run. */
+  /** How many of our objects there are; an estimate while there may be some of an earlier run. */
   get #probableCount(): number {
     const { size } = this.#known;
     const isKnown = this.#isComplete || size > 0 && this.#lookUps === 0;
@@ -216,7 +216,7 @@ const MESSAGES_AT_A_TIME = 100;
 const READ_PER_REMOVAL = 20;
 /** Look-ups of single objects before all are read. A look-up takes less than 0.1 ms. */
 const MAX_LOOK_UPS = 200;
-/** The least number of objects that is assumed before they have been read. */
+/** The number of objects that is assumed before they have been read. */
 const UNKNOWN_COUNT = READ_PER_REMOVAL * MAX_LOOK_UPS;
 const scratch = new Uint8Array(16);
 const scratchView = new DataView(scratch.buffer);

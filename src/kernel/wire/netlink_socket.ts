@@ -241,10 +241,7 @@ function decodeError(message: MessageReader): NetlinkRefusal | undefined {
   return extack ? { errno: number, extack } : { errno: number };
 }
 
-/**
- * Waits until a socket has a message or an error, for this time at most. False: it certainly has
- * neither.
- */
+/** Waits up to `timeoutMs` for a message or an error. False if the socket certainly has neither. */
 export function waitReadable(fd: number, timeoutMs: number): boolean {
   pollView.setInt32(k.pollfd.fd, fd, true);
   pollView.setInt16(k.pollfd.events, k.POLLIN, true);
