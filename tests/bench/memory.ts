@@ -1,4 +1,4 @@
-/** Resident memory after the start, by number of leases. */
+/** The CPU time of the start, and resident memory after it, by number of leases. */
 
 import type { Bench } from "./bench.ts";
 import { memoryMib } from "../support/process_memory.ts";

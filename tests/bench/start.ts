@@ -24,7 +24,7 @@ export async function benchStart(bench: Bench): Promise<Row[]> {
   return rows;
 }
 
-/** One start of each program for a limited time: with a plain loop over routes it takes long. */
+/** One start of each program, for a limited time: Go flannel does not finish it. */
 async function measureHugeStart(bench: Bench): Promise<Row[]> {
   const count = bench.sizes.huge;
   const start = async (program: Program) => {
@@ -140,7 +140,7 @@ export async function startTimes(
 
 /** Start-up of any program here is far below this. */
 const START_TIMEOUT_SECONDS = 120;
-/** How long a start with the most leases is waited for. */
+/** How long the bench waits for a start with the most leases. */
 const HUGE_LIMIT_SECONDS = 100;
 
 async function secondsUntil(daemon: BenchDaemon, isReached: () => boolean): Promise<number> {
@@ -194,7 +194,7 @@ export async function untilProgrammed(
   }
 }
 
-/** The same, for a limited time; returns for how many peers it holds entries. */
+/** As `untilProgrammed`, for a limited time. Returns for how many peers the kernel has entries. */
 export async function untilProgrammedOrLate(
   daemon: BenchDaemon,
   host: { namespace: string },

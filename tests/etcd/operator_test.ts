@@ -204,7 +204,7 @@ describe("flanneld leases reserve", () => {
     expect(leases).toMatchObject([{ kind: "reservation", host: "node1", remainingSeconds: null }]);
   });
 
-  test("says what becomes of a node that has another subnet", async () => {
+  test("says what happens to a node that has another subnet", async () => {
     newPrefix();
     await put("config", '{"Network":"10.5.0.0/16","SubnetMax":"10.5.9.0"}');
     await using one = await node("node1", "192.0.2.1");
@@ -272,7 +272,7 @@ describe("flanneld leases reserve", () => {
   });
 });
 
-test("in a network of IPv6 alone, a node is known by its IPv6 address", async () => {
+test("in an IPv6-only network, a node is known by its IPv6 address", async () => {
   newPrefix();
   await put("config", '{"EnableIPv4":false,"EnableIPv6":true,"IPv6Network":"fc00::/48"}');
   expect((await run("leases reserve fc00:0:0:7::/64 192.0.2.7")).err).toContain("has no IPv4");
@@ -354,7 +354,7 @@ describe("flanneld leases release", () => {
 });
 
 describe("flanneld config show", () => {
-  test("prints a document with all defaults, and what it leads to", async () => {
+  test("prints a document with all defaults, and what follows from it", async () => {
     newPrefix();
     await put("config", '{"Network":"10.5.0.0/16","SubnetMax":"10.5.20.0"}');
     await put("subnets/10.5.7.0-24", '{"PublicIP":"192.0.2.7"}');
@@ -388,7 +388,7 @@ describe("flanneld config show", () => {
     );
   });
 
-  test("names the mistake of what no daemon can use", async () => {
+  test("names the mistake in a configuration that no daemon can use", async () => {
     newPrefix();
     expect((await run("config show")).err)
       .toStartWith(`flanneld config show: there is no ${prefix}/config in etcd at`);
@@ -400,7 +400,7 @@ describe("flanneld config show", () => {
 });
 
 describe("flanneld config check", () => {
-  test("of a file, of standard input and of the store", async () => {
+  test("reads a file, standard input, or the store", async () => {
     newPrefix();
     const text = '{"Network": "10.5.0.0/16",\n  "SubnetLn": 25}';
     const warning =

@@ -44,7 +44,7 @@ describe("a daemon", () => {
     expect(readlinkSync(`/proc/${daemon.pid}/fd/9`)).toBe("/etc/passwd");
   });
 
-  test("starts also where it may not execute a program, and says so", async () => {
+  test("also starts where it may not execute a program, and says so", async () => {
     await using daemon = await start(ARGS, {}, ["python3", "-c", REFUSE_EXECVE, FLANNELD]);
     expect(daemon.environment()).not.toHaveProperty("BUN_JSC_useDFGJIT");
     expect(daemon.log).toContain(
@@ -53,7 +53,7 @@ describe("a daemon", () => {
     );
   });
 
-  test("starts also with the mark of another process", async () => {
+  test("also starts with the mark of another process", async () => {
     await using daemon = await start(ARGS, { FLANNELD_RUNTIME_SETTINGS: "1/PATH/x" });
     expect(daemon.environment()).toMatchObject(SETTINGS);
     expect(daemon.log).not.toContain("FLANNELD_RUNTIME_SETTINGS");

@@ -59,7 +59,7 @@ async function cluster(config: object, hosts = 1): Promise<Cluster> {
 }
 
 describe("flanneld status", () => {
-  test("of two nodes with vxlan, dual stack", async () => {
+  test("shows two nodes with vxlan, dual stack", async () => {
     await using made = await cluster({ ...DUAL, Backend: { Type: "vxlan" } }, 2);
     await made.startAll();
     const host = made.host(1);
@@ -104,7 +104,7 @@ describe("flanneld status", () => {
     expect(repair).toMatchObject({ action: "restored", entry: "addr 10.5.1.0/32 dev flannel.1" });
   }, 120_000);
 
-  test("of a node that waits for its configuration: 1, and what to do", async () => {
+  test("exits with 1 and says what to do while a node waits for its configuration", async () => {
     await using made = await Cluster.create({ hosts: 1 });
     const host = made.host(1);
     host.start();
@@ -116,7 +116,7 @@ describe("flanneld status", () => {
     expect(out).toContain("to do: ");
   }, 120_000);
 
-  test("without a daemon, or of one that was killed: 3", async () => {
+  test("exits with 3 without a daemon, or after it was killed", async () => {
     await using made = await cluster(VXLAN);
     const host = made.host(1);
     const none = await flanneld("status", `--subnet-file=${host.subnetFile}`);
@@ -139,7 +139,7 @@ describe("flanneld status", () => {
     );
   }, 120_000);
 
-  test("of two daemons in /run/flannel, and for root only", async () => {
+  test("shows both daemons in /run/flannel, to root only", async () => {
     await using made = await Cluster.create({ hosts: 1 });
     const host = made.host(1);
     const run = join(host.directory, "run");
@@ -219,7 +219,7 @@ describe("the socket", () => {
     120_000,
   );
 
-  test("bears clients that send garbage, hold connections, or never read", async () => {
+  test("tolerates clients that send garbage, hold connections, or never read", async () => {
     await using made = await cluster(VXLAN);
     const host = made.host(1);
     await host.up();
@@ -265,7 +265,7 @@ describe("flanneld status --watch", () => {
     expect(stdout).not.toContain("\u001b[2J");
   }, 120_000);
 
-  test("prints a line of JSON a second where there is no terminal", async () => {
+  test("prints a line of JSON each second where there is no terminal", async () => {
     await using made = await cluster(VXLAN);
     const host = made.host(1);
     await host.up();

@@ -2,7 +2,7 @@ import { expect, test } from "bun:test";
 import { RepairHistory } from "../../../src/base/repair_history.ts";
 import { FakeClock } from "../../support/fake_clock.ts";
 
-test("keeps the last 20 repairs, the newest first, with the time", async () => {
+test("the last 20 repairs are kept, the newest first, with the time", async () => {
   const clock = new FakeClock();
   const startMs = clock.wallMs();
   const history = new RepairHistory(clock);
@@ -17,7 +17,7 @@ test("keeps the last 20 repairs, the newest first, with the time", async () => {
   expect(list.at(-1)).toEqual({ atMs: startMs + 5_000, action: "removed", entry: "entry 5" });
 });
 
-test("makes a text only of what is shown", () => {
+test("an entry becomes text only when it is shown", () => {
   const history = new RepairHistory(new FakeClock());
   let texts = 0;
   for (let i = 0; i < 1000; i++) history.add("restored", () => `${texts++}`);

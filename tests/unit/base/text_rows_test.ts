@@ -37,7 +37,7 @@ test("a row has the text that was written last", () => {
   }));
 });
 
-test("the memory of texts that have gone is given back", () => {
+test("the memory of deleted texts is given back", () => {
   const before = process.memoryUsage().arrayBuffers;
   const used = () => process.memoryUsage().arrayBuffers - before;
   const texts = new TextRows();

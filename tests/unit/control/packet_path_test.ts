@@ -73,7 +73,7 @@ async function steps(peer = PEER): Promise<string> {
   );
 }
 
-test("all is well", async () => {
+test("every step is ok if the kernel holds what is wanted", async () => {
   expect(await steps()).toBe(` 1  ok     route to 10.5.2.7: via 10.5.2.0 dev flannel.1
  2  ok     ${resourceText(NEIGHBOUR)}
  3  ok     ${resourceText(FDB)}
@@ -82,20 +82,20 @@ test("all is well", async () => {
 `);
 });
 
-test("an entry is missing", async () => {
+test("a step is wrong if its entry is missing", async () => {
   entries = [NEIGHBOUR, ROUTE];
   expect(await steps()).toContain(
     ` 3  wrong  ${resourceText(FDB)}\n           the kernel does not have it\n`,
   );
 });
 
-test("an entry is another one", async () => {
+test("a step is wrong if its entry differs", async () => {
   entries = [NEIGHBOUR, { ...FDB, remote: ip("192.168.0.9") } as Resource, ROUTE];
   expect(await steps()).toContain(" 3  wrong  fdb 02:00:00:00:00:02 dev flannel.1 dst 192.168.0.9");
   expect(await steps()).toContain(`it should be: ${resourceText(FDB)}\n`);
 });
 
-test("another route takes precedence", async () => {
+test("a step is wrong if another route takes precedence", async () => {
   routes["10.5.2.7"] = { link: "eth1", local: false };
   expect(await steps()).toStartWith(` 1  wrong  route to 10.5.2.7: dev eth1
            another route or rule takes precedence: flanneld's is by flannel.1

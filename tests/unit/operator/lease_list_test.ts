@@ -183,7 +183,7 @@ describe("the table", () => {
     );
   });
 
-  test("is its head alone without leases", () => {
+  test("is only a header without leases", () => {
     expect(leaseListText({ ...LIST, leases: [] }, 80)).toBe(
       "SUBNET  ADDRESS  BACKEND  KIND  LEFT  HOST\n",
     );

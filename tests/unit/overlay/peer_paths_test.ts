@@ -20,7 +20,7 @@ test("a backend that never asks for the reachability has tunnels, unless it is d
   expect(direct.counts(KEYS, (key) => key !== "a")).toEqual({ tunnel: 0, direct: 3 });
 });
 
-test("with direct routing, the routes decide: as a map of the last path of each peer", () => {
+test("with direct routing, the routes decide, as in a map of each peer's last path", () => {
   const change = fc.record({
     key: fc.constantFrom(...KEYS),
     path: fc.constantFrom("tunnel", "direct", "deleted"),

@@ -116,7 +116,7 @@ test("peers whose claims are undisputed are settled, and leave nothing", () => {
   expect(settled.size).toBe(0);
 });
 
-test("a peer whose identities cannot be computed any more does not affect another one", () => {
+test("a peer whose identities can no longer be computed does not affect another one", () => {
   const rows = new Rows();
   const settled = new SettledClaims(rows, 0.5);
   const identities = new PeerIdentities(undefined, settled);
@@ -131,7 +131,7 @@ test("a peer whose identities cannot be computed any more does not affect anothe
   expect(settled.size).toBe(0);
 });
 
-test("a time that a number cannot hold stays an object", () => {
+test("a claim since a revision that a number cannot hold stays an object", () => {
   const rows = new Rows();
   const settled = new SettledClaims(rows, 0.5);
   for (const since of [2n ** 53n, 0n]) expect(settled.add(0, IDENTITIES, since)).toBe(false);

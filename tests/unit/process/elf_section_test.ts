@@ -21,12 +21,12 @@ describe("elfSection", () => {
     }
   });
 
-  test("finds no section that is not there, also not one whose name begins the same", () => {
+  test("does not find a section that is not there, even if another name begins the same", () => {
     expect(elfSection(process.execPath, ".tex")).toBeUndefined();
     expect(elfSection(process.execPath, "")).toEqual({ start: 0, end: 0 });
   });
 
-  test("finds none in a file that is no executable, or ends early", () => {
+  test("finds none in a file that is not an executable, or that ends early", () => {
     const start = readFileSync(process.execPath).subarray(0, 64);
     const files = ["", "#!/bin/sh\n", "\x7fELF", start, "\x7fELF\x01\x01".padEnd(64, "\0")];
     for (const [index, content] of files.entries()) {

@@ -30,7 +30,7 @@ describe("variablesWithSettings", () => {
     ]);
   });
 
-  test("leaves alone what is set, also if it is set to nothing", () => {
+  test("leaves alone what is set, even to nothing", () => {
     const variables = variablesWithSettings(
       ["BUN_JSC_useDFGJIT=1", "MIMALLOC_PURGE_DELAY="],
       PROCESS,
