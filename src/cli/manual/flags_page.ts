@@ -10,7 +10,7 @@ const WIDTH = 100;
 export function flagsPage(): string {
   const lines = [
     INTRODUCTION,
-    ...flagLines(Object.values(FLANNELD.flags)),
+    ...flagLines(FLAGS_OF_DAEMON),
     "",
     "## Other",
     "",
@@ -18,7 +18,10 @@ export function flagsPage(): string {
     ...FLANNELD.commands.map(({ name, summary }) =>
       `- \`flanneld ${name}\`: ${summary.charAt(0).toLowerCase()}${summary.slice(1)}`
     ),
-    ...FLANNELD.commands.flatMap((one) => flagLines(flagsOf(one))),
+    ...FLANNELD.commands.flatMap((one) => {
+      const flags = flagsOf(one);
+      return [...flagLines(flags.difference(FLAGS_OF_DAEMON)), ...sharedLines(one, flags)];
+    }),
     "",
     "## Other environment variables",
     "",
@@ -27,20 +30,25 @@ export function flagsPage(): string {
   return lines.join("\n") + "\n";
 }
 
-/**
- * Those of a command and of all below it; what several of them have, once. The flags of the daemon
- * are described there.
- */
-function flagsOf(command: Command): Flag<unknown>[] {
-  const daemon = new Set<Flag<unknown>>(Object.values(FLANNELD.flags));
-  const flags = new Set(
+const FLAGS_OF_DAEMON = new Set<Flag<unknown>>(Object.values(FLANNELD.flags));
+
+/** The flags of a command and of all its subcommands, each once. */
+function flagsOf(command: Command): Set<Flag<unknown>> {
+  return new Set(
     shownPaths([command]).flatMap((path) => Object.values(lastCommand(path).flags)),
   );
-  return [...flags.difference(daemon)];
 }
 
-function flagLines(flags: readonly Flag<unknown>[]): string[] {
-  return flagSections(flags).flatMap(({ title, flags }) => [
+/** Names the flags that a command shares with the daemon, which are described there. */
+function sharedLines({ name }: Command, flags: ReadonlySet<Flag<unknown>>): string[] {
+  const shared = [...flags.intersection(FLAGS_OF_DAEMON)].map((flag) => `\`--${flag.name}\``);
+  if (shared.length === 0) return [];
+  const text = `\`flanneld ${name}\` also takes these flags of the daemon: ${shared.join(", ")}.`;
+  return ["", ...wrapLines(text, WIDTH)];
+}
+
+function flagLines(flags: Iterable<Flag<unknown>>): string[] {
+  return flagSections([...flags]).flatMap(({ title, flags }) => [
     "",
     `## ${title}`,
     ...flags.flatMap((flag) => [
