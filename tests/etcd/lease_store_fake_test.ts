@@ -9,6 +9,7 @@ import { DuplicateNodeError, OutOfSubnetsError } from "../../src/subnet/etcd/all
 import { type OwnLease } from "../../src/subnet/lease_store.ts";
 import { settle } from "../support/fake_clock.ts";
 import { FakeEtcd, type FakeEtcdClient, type Fault } from "../support/fake_etcd.ts";
+import { unpacked } from "../support/unpacked.ts";
 import {
   attributes,
   deviceIdentity,
@@ -1269,7 +1270,10 @@ describe("watches", () => {
     const seen: LeaseWatch[] = [];
     const stop = new AbortController();
     const watching = (async () => {
-      for await (const event of store.watchLeases(stop.signal)) seen.push(event);
+      for await (const event of store.watchLeases(stop.signal)) {
+        const isSnapshot = event.kind === "snapshot";
+        seen.push(isSnapshot ? { ...event, leases: event.leases.map(unpacked) } : event);
+      }
     })();
     await settle();
     etcd.put(`${SUBNETS}10.5.3.0-24`, value("192.0.2.3"));
