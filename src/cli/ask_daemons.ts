@@ -8,7 +8,7 @@ export const NO_DAEMON = 3;
 
 export interface DaemonAnswers<T> {
   readonly answers: readonly T[];
-  /** Of daemons that run, but have not answered. */
+  /** The reason for each daemon that runs but has not answered. */
   readonly failures: readonly string[];
 }
 

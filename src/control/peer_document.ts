@@ -1,6 +1,6 @@
 /** The document of `GET /v1/peers`; see `status_document.ts`. */
 
-export interface PeersListDocument {
+export interface PeersDocument {
   readonly peers: readonly PeerDocument[];
 }
 
@@ -15,14 +15,14 @@ export interface PeerDocument {
   readonly identities: readonly string[];
   /** Why it cannot be used or reached. */
   readonly problem: string | null;
-  /** What the kernel should hold for it; `null` unless one peer is asked for. */
+  /** What the kernel should hold for it; `null` unless the query selects peers. */
   readonly entries: readonly EntryDocument[] | null;
 }
 
 export interface EntryDocument {
   /** Identifies it in the kernel's tables. Its first word is the kind. */
   readonly key: string;
-  /** That it is on; `null` for none. */
+  /** The device that it is on; `null` if it is on none. */
   readonly device: string | null;
   /** In the notation of `ip` and `bridge`; without secrets. */
   readonly text: string;

@@ -5,11 +5,11 @@ import { join } from "node:path";
 import { isJsonObject } from "../base/json_object.ts";
 import { errorMessage, OperatorError } from "../base/operator_error.ts";
 import { quoted } from "../base/quoting.ts";
-import type { PeersListDocument } from "./peer_document.ts";
+import type { PeersDocument } from "./peer_document.ts";
 import type { StatusDocument } from "./status_document.ts";
 import { SOCKET_SUFFIX } from "./status_path.ts";
 
-/** A daemon does not answer, or not as expected. */
+/** A daemon does not answer, or answers with an error. */
 export class StatusCallError extends OperatorError {
   override readonly name = "StatusCallError";
   /** No daemon listens at this socket. */
@@ -52,12 +52,12 @@ export async function readStatus(socket: string): Promise<StatusDocument> {
 export async function readPeers(
   socket: string,
   query: Readonly<Record<string, string>> = {},
-): Promise<PeersListDocument> {
+): Promise<PeersDocument> {
   const document = await get(socket, `/v1/peers?${new URLSearchParams(query)}`);
   if (!isJsonObject(document) || !Array.isArray(document["peers"])) {
     throw new StatusCallError(`another program answers at ${socket}`);
   }
-  return document as unknown as PeersListDocument;
+  return document as unknown as PeersDocument;
 }
 
 async function get(socket: string, path: string): Promise<unknown> {

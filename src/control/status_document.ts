@@ -23,7 +23,7 @@ export interface StatusDocument {
   readonly mtu: MtuDocument | null;
   readonly store: StoreDocument | null;
   readonly rules: RulesDocument | null;
-  readonly peers: PeersDocument | null;
+  readonly peers: PeerCountsDocument | null;
   /** The last 20, the newest first. */
   readonly repairs: readonly RepairDocument[];
   /** Why the node is not ready: the lines of `/readyz`. */
@@ -32,14 +32,14 @@ export interface StatusDocument {
 
 export interface NodeDocument {
   readonly hostname: string;
-  /** At which the other nodes reach this one; IPv4 first. */
+  /** The addresses at which the other nodes reach this one; IPv4 first. */
   readonly publicAddresses: readonly string[];
 }
 
 export interface NetworkDocument {
-  /** Those of all nodes; IPv4 first. */
+  /** The networks of which each node has a subnet; IPv4 first. */
   readonly networks: readonly string[];
-  /** This node's; empty until it has a lease. */
+  /** The subnets of this node; empty until it has a lease. */
   readonly subnets: readonly string[];
 }
 
@@ -58,9 +58,9 @@ export interface InterfaceDocument {
 
 /** `bytes` = `baseBytes` − `overheadBytes`. */
 export interface MtuDocument {
-  /** Of the workloads: FLANNEL_MTU. */
+  /** The MTU of workloads: FLANNEL_MTU. */
   readonly bytes: number;
-  /** Of the external interface, or the option MTU of the backend. */
+  /** The MTU of the external interface, or the option MTU of the backend. */
   readonly baseBytes: number;
   readonly base: "interface" | "configuration";
   readonly overheadBytes: number;
@@ -79,7 +79,7 @@ export interface StoreDocument {
 export interface LeaseDocument {
   /** The key, such as `10.5.72.0-24`; with Kubernetes `node/NAME`. */
   readonly key: string;
-  /** Unless it is renewed before, which it is; `null` if it does not expire. */
+  /** When it expires unless renewed, which happens well before; `null` if it never expires. */
   readonly expiresAt: string | null;
 }
 
@@ -88,8 +88,8 @@ export interface RulesDocument {
   readonly inSync: boolean;
 }
 
-/** How many; no peer is counted twice. */
-export interface PeersDocument {
+/** The number of peers by path; each is counted once. */
+export interface PeerCountsDocument {
   readonly tunnel: number;
   readonly direct: number;
   /** There is no route to them at present. */

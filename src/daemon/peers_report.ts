@@ -5,7 +5,7 @@ import { parsePrefix, prefixContainsAddress } from "../addr/prefix.ts";
 import { parseIpAddress } from "../addr/ip.ts";
 import { isJsonObject } from "../base/json_object.ts";
 import { QueryError } from "../control/query_error.ts";
-import type { PeerDocument, PeersListDocument } from "../control/peer_document.ts";
+import type { PeerDocument, PeersDocument } from "../control/peer_document.ts";
 import type { PeerState } from "../overlay/peer_paths.ts";
 import { deviceOf, resourceKey } from "../state/resource_key.ts";
 import { resourceText } from "../state/resource_text.ts";
@@ -20,7 +20,7 @@ import type { StatusFacts } from "./status_facts.ts";
 export async function peersDocument(
   { network }: StatusFacts,
   query: URLSearchParams,
-): Promise<PeersListDocument> {
+): Promise<PeersDocument> {
   const isSelected = selection(query);
   if (network === undefined) return { peers: [] };
   const { leases } = network;

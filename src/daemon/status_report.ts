@@ -6,7 +6,7 @@ import { timestamp } from "../base/timestamp.ts";
 import { versionText } from "../cli/version.ts";
 import type {
   MtuDocument,
-  PeersDocument,
+  PeerCountsDocument,
   ProblemDocument,
   StatusDocument,
   StoreDocument,
@@ -96,7 +96,7 @@ function storeOf(
 
 function peersOf(
   { peers: { tunnel, direct, unreachable, ignored, departing } }: NetworkStatus,
-): PeersDocument {
+): PeerCountsDocument {
   return { tunnel, direct, unreachable, ignored, departing };
 }
 

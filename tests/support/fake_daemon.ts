@@ -13,7 +13,7 @@ import type { DaemonOptions } from "../../src/cli/daemon_options.ts";
 import type { SubnetAllocation } from "../../src/config/network_config.ts";
 import type { StatusDocument } from "../../src/control/status_document.ts";
 import type { DaemonPorts } from "../../src/daemon/daemon_ports.ts";
-import type { PeersListDocument } from "../../src/control/peer_document.ts";
+import type { PeersDocument } from "../../src/control/peer_document.ts";
 import { peersDocument } from "../../src/daemon/peers_report.ts";
 import { statusDocument } from "../../src/daemon/status_report.ts";
 import type { FirewallManager, FirewallStatus } from "../../src/firewall/firewall.ts";
@@ -95,7 +95,7 @@ export class FakeDaemonWorld {
     | {
       readonly path: string;
       readonly document: () => StatusDocument;
-      readonly peers: (query: URLSearchParams) => Promise<PeersListDocument>;
+      readonly peers: (query: URLSearchParams) => Promise<PeersDocument>;
     }
     | undefined;
   readonly ports: DaemonPorts;
