@@ -9,7 +9,8 @@ import {
   shownCommands,
 } from "./command.ts";
 import type { Flag } from "./flag.ts";
-import { flagSections, flagUsage, wrapLines } from "./flag_text.ts";
+import { wrapLines } from "../base/text_wrap.ts";
+import { flagSections, flagUsage } from "./flag_text.ts";
 
 const WIDTH = 100;
 /** Where the descriptions start. */

@@ -18,15 +18,3 @@ export function flagSections(
 export function flagUsage({ name, metavar }: Flag<unknown>): string {
   return `${name.length === 1 ? "-" : "--"}${name}${metavar === "" ? "" : ` ${metavar}`}`;
 }
-
-/** Breaks a text at spaces into lines of at most `width` characters, where words allow it. */
-export function wrapLines(text: string, width: number): string[] {
-  const lines: string[] = [""];
-  for (const word of text.split(" ")) {
-    const line = lines.at(-1) as string;
-    if (line === "") lines[lines.length - 1] = word;
-    else if (line.length + 1 + word.length <= width) lines[lines.length - 1] = `${line} ${word}`;
-    else lines.push(word);
-  }
-  return lines;
-}

@@ -1,5 +1,7 @@
 /** Colours of a terminal, and lines that fit it. */
 
+import { wrapLines } from "../base/text_wrap.ts";
+
 export interface Paint {
   good(text: string): string;
   bad(text: string): string;
@@ -15,16 +17,7 @@ export const COLOURED: Paint = {
 
 const MIN_WIDTH = 20;
 
-/** The text in lines of at most `width` characters, broken at spaces where there are any. */
+/** The text in lines that fit a terminal of this width, which may have words without spaces. */
 export function wrapped(text: string, width: number): string[] {
-  const limit = Math.max(width, MIN_WIDTH);
-  const lines: string[] = [];
-  let rest = text;
-  while (rest.length > limit) {
-    const space = rest.lastIndexOf(" ", limit);
-    const end = space > 0 ? space : limit;
-    lines.push(rest.slice(0, end));
-    rest = rest.slice(space > 0 ? end + 1 : end);
-  }
-  return [...lines, rest];
+  return wrapLines(text, Math.max(width, MIN_WIDTH), "break");
 }

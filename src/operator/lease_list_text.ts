@@ -4,6 +4,7 @@ import { valuesOf } from "../addr/family.ts";
 import { FAMILIES } from "../addr/ip.ts";
 import { escaped, truncated } from "../base/quoting.ts";
 import { tableLines } from "../base/text_table.ts";
+import { wrapLines } from "../base/text_wrap.ts";
 import type { LeaseList, ListedLease } from "./lease_list.ts";
 
 const HEAD = ["SUBNET", "ADDRESS", "BACKEND", "KIND", "LEFT", "HOST"];
@@ -84,16 +85,6 @@ function cutOff(line: string, columns: number): string {
     : line.slice(0, last) + truncated(line.slice(last), room);
 }
 
-/** Broken at spaces. */
 function indented(text: string, columns: number): string[] {
-  const lines: string[] = [];
-  for (const word of text.split(" ")) {
-    const last = lines.at(-1);
-    if (last !== undefined && last.length + 1 + word.length <= columns) {
-      lines[lines.length - 1] = `${last} ${word}`;
-    } else {
-      lines.push(`${last === undefined ? "  " : "    "}${word}`);
-    }
-  }
-  return lines;
+  return wrapLines(text, columns - 4).map((line, index) => `${index === 0 ? "  " : "    "}${line}`);
 }

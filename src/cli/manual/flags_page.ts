@@ -3,7 +3,8 @@
 import { type Command, lastCommand, type ManualEntry, shownPaths } from "../command.ts";
 import { FLANNELD } from "../commands.ts";
 import type { Flag } from "../flag.ts";
-import { flagSections, flagUsage, wrapLines } from "../flag_text.ts";
+import { wrapLines } from "../../base/text_wrap.ts";
+import { flagSections, flagUsage } from "../flag_text.ts";
 
 const WIDTH = 100;
 

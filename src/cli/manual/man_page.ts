@@ -13,7 +13,8 @@ import {
 } from "../command.ts";
 import { usageLines } from "../command_help.ts";
 import type { Flag } from "../flag.ts";
-import { flagSections, wrapLines } from "../flag_text.ts";
+import { wrapLines } from "../../base/text_wrap.ts";
+import { flagSections } from "../flag_text.ts";
 
 /** When the text of the pages was last revised. */
 const DATE = "November 29, 2026";
