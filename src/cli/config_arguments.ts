@@ -95,8 +95,18 @@ const SET: Command<ConfigAction> = command({
 export const CONFIG: Command<ConfigAction> = command({
   name: "config",
   summary: "Show, check and change the network configuration.",
+  description: [
+    "Uses the store that the flags name, without a daemon. On a machine that has joined a " +
+    "datastore, no flag is needed.",
+  ],
   commands: [SHOW, CHECK, SET],
   manual: {
+    files: [
+      ["/var/lib/flannel/joined.json", "What this node has learned when it joined a datastore."],
+    ],
+    signals: [
+      ["SIGINT, SIGTERM", "End the command. A change that it has sent may have been made."],
+    ],
     exitStatuses: [
       ["0", "Success; there is no mistake."],
       ["1", "There is a mistake, the store cannot be read or changed, or the change is refused."],

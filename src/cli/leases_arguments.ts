@@ -104,6 +104,12 @@ export const LEASES: Command<LeasesAction> = command({
     ...STORE_FLAGS,
   },
   manual: {
+    files: [
+      ["/var/lib/flannel/joined.json", "What this node has learned when it joined a datastore."],
+    ],
+    signals: [
+      ["SIGINT, SIGTERM", "End the command. A change that it has sent may have been made."],
+    ],
     exitStatuses: [
       ["0", "Success."],
       ["1", "The store cannot be read or changed, or the change is refused."],

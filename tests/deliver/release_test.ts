@@ -55,8 +55,10 @@ const FILES = [
   "-rw-r--r-- /usr/share/doc/flanneld/copyright",
   "-rw-r--r-- /usr/share/fish/vendor_completions.d/flanneld.fish",
   "-rw-r--r-- /usr/share/flannel/docker.service.d/flannel.conf",
+  "-rw-r--r-- /usr/share/man/man8/flanneld-config.8.gz",
   "-rw-r--r-- /usr/share/man/man8/flanneld-datastore.8.gz",
   "-rw-r--r-- /usr/share/man/man8/flanneld-lab.8.gz",
+  "-rw-r--r-- /usr/share/man/man8/flanneld-leases.8.gz",
   "-rw-r--r-- /usr/share/man/man8/flanneld.8.gz",
 ];
 const CONFIGURATION = "/etc/flanneld/datastore.env\n/etc/flanneld/flanneld.env\n";
