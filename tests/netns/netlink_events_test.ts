@@ -7,6 +7,7 @@ import type { IpAddress } from "../../src/addr/ip.ts";
 import type { KernelEvent } from "../../src/kernel/kernel.ts";
 import { NetlinkKernel } from "../../src/kernel/netlink_kernel.ts";
 import { NetlinkSocket } from "../../src/kernel/wire/netlink_socket.ts";
+import { deviceOf } from "../../src/state/resource_key.ts";
 import type { Step } from "../../src/state/step.ts";
 import {
   address,
@@ -130,6 +131,28 @@ test("a reader that is too slow gets an overrun, then further events", async () 
       );
     });
   }
+});
+
+test("what changes after an overrun is reported, too, or is another overrun", async () => {
+  const { kernel } = sandbox;
+  await set(kernel, vxlan());
+  using small = new NetlinkKernel({ clock: systemClock, watchBufferBytes: 16 * 1024 });
+  const events: KernelEvent[] = [];
+  let overruns = 0;
+  using _watch = small.watch((event) => {
+    events.push(event);
+    // While the kernel still holds older notifications.
+    if (event.kind === "overrun" && overruns++ === 0) {
+      run("ip link add late0 type veth peer name late1");
+    }
+  });
+  await Bun.sleep(20);
+  await kernel.apply(manyNeighbours(2000));
+  expect(await until(() => overruns > 0)).toBe(true);
+  const isKnown = () =>
+    overruns > 1 ||
+    events.some((event) => event.kind === "changed" && deviceOf(event.resource) === "late0");
+  expect(await until(isKnown, 5_000)).toBe(true);
 });
 
 test("two watches get the same events, and one continues without the other", async () => {

@@ -4,10 +4,16 @@
  * The runtime reads from a duplicate of the socket. If the kernel drops notifications, it reports
  * ENOBUFS once, and the runtime closes its duplicate. The original stays subscribed and is
  * duplicated again: the loss is reported, and later notifications are received.
+ *
+ * From the first notification that it drops until the socket is empty, the kernel drops all of
+ * them, without another error (NETLINK_S_CONGESTED, net/netlink/af_netlink.c). So the socket is
+ * emptied before the loss is reported: what changes after that is not lost, or reported as lost.
  */
 
+import { errnoName } from "../../../ffi/errno.ts";
 import { errno, libc } from "../../../ffi/libc.ts";
 import * as k from "../../../ffi/linux.ts";
+import { addressOf, fixedBuffer, type Pointer } from "../../../ffi/memory.ts";
 import type { Clock } from "../../base/clock.ts";
 import { KernelError } from "./kernel_error.ts";
 import { MessageReader } from "./message_reader.ts";
@@ -114,12 +120,21 @@ export class Notifications implements Disposable {
       if (this.#disposed) return;
       // The socket is still subscribed.
       try {
+        this.#discardAll();
         this.#options.lost();
       } catch {
         return this.#lost(RETRY_MS);
       }
       void this.#connect();
     });
+  }
+
+  /** What waits in the socket is older than what is read because of the loss. */
+  #discardAll(): void {
+    for (let datagrams = 0; datagrams < MAX_DISCARDED; datagrams++) {
+      if (libc().recv(this.#fd, scratchAddress, scratch.length, k.MSG_DONTWAIT) >= 0) continue;
+      if (errnoName(errno()) === "EAGAIN") return;
+    }
   }
 
   #read(bytes: Uint8Array): void {
@@ -130,3 +145,8 @@ export class Notifications implements Disposable {
 }
 
 const RETRY_MS = 100;
+/** More than any buffer holds: the kernel counts at least 512 bytes for each. */
+const MAX_DISCARDED = 1_000_000;
+/** For the first bytes of a datagram, whose rest is lost. */
+const scratch = fixedBuffer(16);
+const scratchAddress: Pointer = addressOf(scratch);
