@@ -90,8 +90,14 @@ function kindOf(status: Stats): string {
   return status.isFIFO() ? "a FIFO" : "a device";
 }
 
+/** A path that cannot be removed stays, and is replaced by the next daemon. */
 function release(path: string, own: Stats, listener: Disposable): void {
-  const now = lstatSync(path, { throwIfNoEntry: false });
-  if (now?.ino === own.ino && now.dev === own.dev) rmSync(path, { force: true });
-  listener[Symbol.dispose]();
+  try {
+    const now = lstatSync(path, { throwIfNoEntry: false });
+    if (now?.ino === own.ino && now.dev === own.dev) rmSync(path, { force: true });
+  } catch {
+    // Its directory is read-only by now, or something else.
+  } finally {
+    listener[Symbol.dispose]();
+  }
 }

@@ -136,6 +136,16 @@ describe("the path", () => {
     expect(readFileSync(path, "utf8")).toBe("precious");
   });
 
+  test("that cannot be removed at the end does not prevent the end", async () => {
+    path = join(directory, "run", "flanneld.sock");
+    const server = serve();
+    const client = await Bun.connect({ unix: path, socket: { data: () => undefined } });
+    rmSync(join(directory, "run"), { recursive: true });
+    writeFileSync(join(directory, "run"), "");
+    server[Symbol.dispose]();
+    await eventually("the server has ended", 5_000, () => client.readyState !== 1);
+  });
+
   test("that is too long, or cannot be made, is refused with the reason", () => {
     path = join(directory, `${"x".repeat(100)}.sock`);
     expect(serve).toThrow("the path has more than the 107 bytes that Linux allows; choose a");
