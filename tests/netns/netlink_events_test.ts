@@ -364,6 +364,25 @@ test("a known index is not looked up again, and is after any change of a device"
   }
 });
 
+test("a device that changes while there is no watch is looked up again", async () => {
+  const { kernel } = sandbox;
+  const first = collect(kernel);
+  await set(kernel, vxlan());
+  for (const subnet of ["10.5.2.0", "10.5.3.0"]) {
+    await set(kernel, neighbour(subnet));
+    expect(await until(() => first.events.some((event) => announces(event, subnet)))).toBe(true);
+  }
+  const { ifindex } = await kernel.link("flannel.1") ?? {};
+  first[Symbol.dispose]();
+  run("ip link del flannel.1");
+  run(`ip link add other.1 index ${ifindex} type vxlan id 2 dev under0 dstport 8472`);
+  using second = collect(kernel);
+  run("ip addr add 10.9.0.1/32 dev under0");
+  expect(await until(() => second.events.length > 0)).toBe(true);
+  expect((await set(kernel, neighbour("10.5.4.0")))?.errno).toBe("ENODEV");
+  expect(run("ip neigh show nud permanent dev other.1")).toBe("");
+});
+
 function announces(event: KernelEvent, subnet: string): boolean {
   return event.kind === "changed" && event.resource.kind === "neighbour" &&
     event.resource.address === subnet;

@@ -45,6 +45,7 @@ export class Monitor implements Disposable {
       },
     });
     try {
+      options.onLinksChanged(); // Perhaps: until now, nothing reported it.
       this.#names = options.linkNames();
     } catch (error) {
       this.#notifications[Symbol.dispose]();
