@@ -30,13 +30,7 @@ export class RowIndex {
 
   /** A number in [0, 2³²); its bits depend on all of the text. */
   hashOf(text: string): number {
-    let hash = this.#seed;
-    for (let i = 0; i < text.length; i++) {
-      hash = Math.imul(hash ^ text.charCodeAt(i), 0x85eb_ca6b); // the constants of MurmurHash3
-      hash ^= hash >>> 13;
-    }
-    hash = Math.imul(hash ^ hash >>> 16, 0xc2b2_ae35);
-    return (hash ^ hash >>> 16) >>> 0;
+    return Bun.hash.xxHash32(text, this.#seed);
   }
 
   /** Adds an entry, which may not be there yet. */

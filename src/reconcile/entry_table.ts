@@ -121,6 +121,13 @@ export class EntryTable {
       this.#settled.rowsWith(this.#settled.hashOf(key)).length > 0;
   }
 
+  /** Whether this is the value of a settled entry. Unlike `get`, it makes no record. */
+  isSettledAs(key: ResourceKey, resource: Resource): boolean {
+    if (this.#entries.has(key)) return false;
+    const settled = this.#findSettled(key);
+    return settled !== undefined && sameResource(settled.resource, resource);
+  }
+
   /** The entries that have a record. */
   records(): IterableIterator<TrackedEntry> {
     return this.#entries.values();
@@ -202,10 +209,16 @@ export class EntryTable {
   }
 
   #restore(key: ResourceKey): TrackedEntry | undefined {
+    const settled = this.#findSettled(key);
+    return settled && this.#restoreFrom(settled.row, key, settled.resource);
+  }
+
+  /** The settled entry with this key, which may have no record. */
+  #findSettled(key: ResourceKey): { row: number; resource: Resource } | undefined {
     if (this.#settled.size === 0) return undefined;
     for (const row of this.#settled.rowsWith(this.#settled.hashOf(key))) {
       const resource = this.#computedIn(row).find((other) => resourceKey(other) === key);
-      if (resource !== undefined) return this.#restoreFrom(row, key, resource);
+      if (resource !== undefined) return { row, resource };
     }
     return undefined;
   }

@@ -87,6 +87,8 @@ export class KernelCache {
     if (origin !== "foreign") this.#foreignChanges?.delete(key);
     // The kernel has already acknowledged our last change: the common case.
     if (origin === "last" && !deleted && this.#table.mayBeSettled(key)) return;
+    // At the start of a large network, notifications of our changes arrive seconds after them.
+    if (origin === "foreign" && !deleted && this.#table.isSettledAs(key, resource)) return;
     if (isIrrelevant && this.#table.get(key) === undefined) return;
     const entry = this.#table.at(key);
     if (origin === "foreign") this.#foreignChanges?.set(key, value);

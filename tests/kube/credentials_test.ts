@@ -165,7 +165,11 @@ test("a new CA whose certificate the node gets later: reported, and then used", 
   account.writeCa(readFileSync(next.caFile, "utf8"));
   await followsPeers();
   await logged(/following the nodes of the cluster works again/);
-  expect(one.daemon.logLines(/not signed by a trusted CA/)).toHaveLength(1);
+  // Once. Other calls may have failed, such as the last one of the start.
+  const reported = one.daemon.logLines(
+    /following the nodes .* failed: .*not signed by a trusted CA/,
+  );
+  expect(reported).toHaveLength(1);
   expect((await one.daemon.stop()).code).toBe(0);
 }, TIMEOUT_MS);
 

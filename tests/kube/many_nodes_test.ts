@@ -32,7 +32,8 @@ test("daemons that start at once: each has routes to all others, with few calls"
   expect(calls.filter(({ status }) => status !== 200)).toEqual([]);
   // A read is repeated if the server closes its connection meanwhile.
   expect(numberOf(calls, "list")).toBeWithin(NODES, NODES + REPEATED);
-  expect(numberOf(calls, "get")).toBeWithin(NODES, NODES + REPEATED);
+  // What a start has read is used for five seconds; on a busy machine, some take longer.
+  expect(numberOf(calls, "get")).toBeWithin(NODES, 2 * NODES);
   // The annotations, and the condition.
   expect(numberOf(calls, "patch")).toBe(2 * NODES);
   expectFewWatches(calls);

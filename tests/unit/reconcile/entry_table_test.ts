@@ -320,6 +320,17 @@ describe("EntryTable, of an owner that computes its entries again,", () => {
     expect([inconsistent, table.settledCount]).toEqual([["a"], 1]);
   });
 
+  test("compares a settled entry without a record", () => {
+    desireAgain("a", [fdb(5, 2), neighbour(2, 2)]);
+    settle(fdb(5, 2));
+    const [settled, recorded] = [KEY, resourceKey(neighbour(2, 2))];
+    expect(table.isSettledAs(settled, fdb(5, 2))).toBe(true);
+    expect(table.isSettledAs(settled, fdb(5, 3))).toBe(false);
+    expect(table.isSettledAs(recorded, neighbour(2, 2))).toBe(false);
+    expect(table.isSettledAs(resourceKey(fdb(6, 2)), fdb(6, 2))).toBe(false);
+    expect(table.settledCount).toBe(1);
+  });
+
   test("distinguishes entries whose keys have one hash", () => {
     const [first, second] = collision();
     desireAgain("a", [first]);
@@ -362,7 +373,9 @@ function collision(): [Resource, Resource] {
   const index = new SettledIndex(SEED);
   const known = new Map<number, Resource>();
   for (let i = 0; i < 300_000; i++) {
-    const mac = `02:00:${i.toString(16).padStart(8, "0").replace(/..(?!$)/g, "$&:")}` as MacAddress;
+    // Spread over all digits: keys that differ in a few characters only have different hashes.
+    const digits = (i * 2_654_435_761 % 2 ** 40).toString(16).padStart(10, "0");
+    const mac = `02:${digits.replace(/..(?!$)/g, "$&:")}` as MacAddress;
     const resource: Resource = { ...fdb(1, 2), mac };
     const hash = index.hashOf(resourceKey(resource));
     const other = known.get(hash);

@@ -22,6 +22,7 @@ import {
   tunnelRoute,
   vxlanDevice,
 } from "../../support/arbitrary_state.ts";
+import { computedAgain } from "../../support/computed_again.ts";
 import { FakeClock } from "../../support/fake_clock.ts";
 import { ETH0, ip, mac, warningsLog } from "../../support/sample_network.ts";
 
@@ -210,6 +211,23 @@ describe("KernelCache, notified of a change by another program,", () => {
     cache.receive(deleted(foreignRoute(2)));
     expect(at(directRoute(2)).failure).toBeUndefined();
     expect(workKeys()).toEqual([resourceKey(directRoute(2))]);
+  });
+
+  test("makes no record for a settled entry that is as it was, and one for another value", () => {
+    const entry = neighbour(2, 2);
+    inSync(DEVICE);
+    table.setDesired("peer 2", [entry], 1n, () => {}, computedAgain("peer 2", [entry], 1n));
+    cache.observe(at(entry), entry);
+    expect(table.settledCount).toBe(1);
+    const records = [...table.records()].length;
+    cache.receive(changed(entry));
+    expect([table.settledCount, [...table.records()].length]).toEqual([1, records]);
+    expect(workKeys()).toEqual([]);
+    cache.receive(changed({ ...entry, mac: mac(99) }));
+    expect(table.settledCount).toBe(0);
+    expect(workKeys()).toEqual([resourceKey(entry)]);
+    cache.receive(deleted(entry));
+    expect(at(entry).actual).toBeUndefined();
   });
 
   test("keeps an entry damped when it is changed again", () => {
