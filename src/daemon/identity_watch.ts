@@ -9,10 +9,9 @@
  */
 
 import type { IpAddress } from "../addr/ip.ts";
-import { nodeAddressOf } from "../overlay/peer_identities.ts";
 import type { Log } from "../log/log.ts";
 import type { LeaseChange } from "../subnet/lease_table.ts";
-import type { Lease, LeaseKey } from "../subnet/lease.ts";
+import { type Lease, type LeaseKey, nodeAddressOf } from "../subnet/lease.ts";
 import type { DeviceIdentity, LeaseStore, OwnLease } from "../subnet/lease_store.ts";
 
 export interface IdentityWatchOptions {

@@ -7,6 +7,7 @@ import { printableName, quoted } from "../base/quoting.ts";
 import type { KeyComparison } from "../etcd/client/etcd.ts";
 import { durationText } from "../log/repeated_failure.ts";
 import type { LeaseRecord } from "../subnet/etcd/lease_records.ts";
+import { nodeAddressOf } from "../subnet/lease.ts";
 import { isInvalidLease } from "../subnet/lease_codec.ts";
 import type { NetworkStore, StoredNetwork, StoredSession } from "./stored_network.ts";
 
@@ -19,11 +20,9 @@ export function subnetNames(subnets: PerFamily<Prefix>): string {
   return valuesOf(subnets).join(" and ");
 }
 
-/** The address that identifies its node: that of IPv4 if it has one. */
+/** The address by which its node is known. */
 export function recordAddress({ lease }: LeaseRecord): IpAddress | undefined {
-  if (isInvalidLease(lease)) return undefined;
-  const { publicAddresses } = lease.attributes;
-  return publicAddresses[4] ?? publicAddresses[6];
+  return isInvalidLease(lease) ? undefined : nodeAddressOf(lease);
 }
 
 export function isReservation({ etcdLease }: LeaseRecord): boolean {

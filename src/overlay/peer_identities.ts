@@ -19,7 +19,7 @@
 
 import { lowerBound } from "../base/binary_search.ts";
 import type { Resource } from "../state/resource.ts";
-import type { Lease, LeaseKey } from "../subnet/lease.ts";
+import { type Lease, type LeaseKey, nodeAddressOf } from "../subnet/lease.ts";
 import type { SettledClaims } from "./settled_claims.ts";
 
 /**
@@ -50,11 +50,6 @@ export function identitiesIn(resources: readonly Resource[]): Identity[] {
         return [];
     }
   });
-}
-
-/** The address by which a node is known; `undefined` if its lease has none. */
-export function nodeAddressOf({ attributes: { publicAddresses } }: Lease): string | undefined {
-  return publicAddresses[4] ?? publicAddresses[6];
 }
 
 /** Why `peer` is ignored, to follow "ignoring lease …: ". */

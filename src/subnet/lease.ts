@@ -24,6 +24,13 @@ export interface Lease {
   readonly changed: bigint;
 }
 
+/** The address by which a node is known: that of IPv4 if it has one; `undefined` if it has none. */
+export function nodeAddressOf(
+  { attributes: { publicAddresses } }: Pick<Lease, "attributes">,
+): IpAddress | undefined {
+  return publicAddresses[4] ?? publicAddresses[6];
+}
+
 /** What a node publishes to the others. */
 export interface LeaseAttributes {
   readonly publicAddresses: PerFamily<IpAddress>;

@@ -553,7 +553,6 @@ const DOORS: Readonly<Record<string, readonly string[]>> = {
     "orphans.ts",
     "overlay_controller.ts",
     "peer_paths.ts",
-    "peer_identities.ts",
     "peer_reachability.ts",
   ],
   operator: ["config_command.ts", "leases_command.ts", "run_operator.ts"],
