@@ -68,6 +68,11 @@ export function assignableRange(
   };
 }
 
+/** The first and the last of these subnets: `10.5.1.0/24 to 10.5.255.0/24`. */
+export function assignableText({ subnetLength, subnetMin, subnetMax }: FamilyNetwork): string {
+  return `${subnetMin}/${subnetLength} to ${subnetMax}/${subnetLength}`;
+}
+
 /** Whether a subnet that a node may get overlaps the prefix. */
 export function overlapsAssignableRange(network: FamilyNetwork, prefix: Prefix): boolean {
   if (!prefixesOverlap(network.network, prefix)) return false;

@@ -15,6 +15,7 @@ import {
   readNetworkConfig,
   type SubnetAllocation,
 } from "../config/network_config.ts";
+import { NO_WARNINGS } from "../config/option_schema.ts";
 import type { BackendModule } from "../overlay/backend.ts";
 import {
   parsePositionedJson,
@@ -97,12 +98,12 @@ class Check {
   #parse(): { readonly config: NetworkConfig; readonly value: JsonObject } | undefined {
     if (!isJsonObject(this.#document.value)) {
       // The message for what is not an object is that of the parser.
-      this.#tryRead(this.#document.value as JsonObject, this.#document);
+      this.#tryRead(this.#document.value as JsonObject);
       return undefined;
     }
     let value = this.#document.value;
     for (;;) {
-      const read = this.#tryRead(value, this.#document);
+      const read = this.#tryRead(value);
       if ("config" in read) return { config: read.config, value };
       const key = read.key === "Type" ? "Backend" : read.key;
       const next = key && withoutKey(value, key);
@@ -114,14 +115,13 @@ class Check {
 
   #tryRead(
     value: JsonObject,
-    container: PositionedValue,
   ): { readonly config: NetworkConfig } | { readonly key: string | undefined } {
     try {
-      return { config: this.#read(value, () => {}) };
+      return { config: this.#read(value, NO_WARNINGS.warn) };
     } catch (error) {
       if (!(error instanceof ConfigError)) throw error;
       const { key } = error;
-      const wasRemoved = key !== undefined && memberOf(container, key) !== undefined &&
+      const wasRemoved = key !== undefined && memberOf(this.#document, key) !== undefined &&
         withoutKey(value, key) === value;
       if (!wasRemoved || key === "Type") this.#report("error", error.message, this.#placeOf(key));
       return { key };
@@ -146,18 +146,19 @@ class Check {
     }
     const check = (options: JsonObject, warn: (message: string) => void) =>
       module.checkConfig({ ...config, backend: { ...config.backend, options } }, { warn });
+    const failure = (options: JsonObject) => failureOf(() => check(options, NO_WARNINGS.warn));
     let { options } = config.backend;
     for (;;) {
-      const error = failureOf(() => check(options, () => {}));
+      const error = failure(options);
       if (error === undefined) break;
-      const key = error.key ?? culprit(options, (rest) => failureOf(() => check(rest, () => {})));
+      const key = error.key ?? culprit(options, failure);
       const member = key === undefined ? undefined : memberOf(container, key);
       this.#report("error", error.message, member ?? this.#placeOf("Backend"));
       const next = key === undefined ? options : withoutKey(options, key);
       if (next === options) return;
       options = next;
       // An option that is required and wrong is reported once.
-      const after = failureOf(() => check(options, () => {}));
+      const after = failure(options);
       if (after !== undefined && after.key === key) return;
     }
     const warnings = (options: JsonObject) => warningsOf((warn) => check(options, warn));

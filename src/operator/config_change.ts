@@ -3,7 +3,7 @@
 import { entriesOf } from "../addr/family.ts";
 import { isJsonObject } from "../base/json_object.ts";
 import { printableName, quoted } from "../base/quoting.ts";
-import type { NetworkConfig } from "../config/network_config.ts";
+import { assignableText, type NetworkConfig } from "../config/network_config.ts";
 import type { OptionSchema } from "../config/option_schema.ts";
 import { publicAddressDefect } from "../config/public_address_rule.ts";
 import { subnetFits } from "../subnet/allocation.ts";
@@ -94,21 +94,22 @@ export function configEffects(
 ): ConfigEffects {
   const losses: string[] = [];
   const notes: string[] = [];
-  const taken = network.leases.filter((record) => !isReservation(record) || isTaken(record));
+  const isUsed = (record: LeaseRecord) => !isReservation(record) || isTaken(record);
   for (const record of network.leases) {
     const reason = whyLost(record, after);
     if (reason === undefined) continue;
-    if (taken.includes(record)) losses.push(`${nodeName(record, network)} ${reason}`);
+    if (isUsed(record)) losses.push(`${nodeName(record, network)} ${reason}`);
     else notes.push(`no node could then take the reservation of ${recordName(record)}`);
   }
-  if (taken.length > 0 && before !== undefined) {
+  const running = network.leases.filter(isUsed).length;
+  if (running > 0 && before !== undefined) {
     if (before.backend.type !== after.backend.type) {
       notes.push(
         `nodes with ${before.backend.type} and nodes with ${after.backend.type} ignore each ` +
           "other until all of them are restarted",
       );
     }
-    const nodes = taken.length === 1 ? "1 node keeps" : `${taken.length} nodes keep`;
+    const nodes = running === 1 ? "1 node keeps" : `${running} nodes keep`;
     notes.push(`${nodes} the previous configuration until flanneld is restarted there`);
   }
   return { losses, notes };
@@ -120,9 +121,7 @@ function whyLost(record: LeaseRecord, { families }: NetworkConfig): string | und
     const network = families[family];
     if (network === undefined) return `loses ${subnet}: the network no longer has IPv${family}`;
     if (subnetFits(network, subnet)) continue;
-    const { subnetMin, subnetMax, subnetLength } = network;
-    return `loses ${subnet}, which is not one of ${subnetMin}/${subnetLength} to ` +
-      `${subnetMax}/${subnetLength}`;
+    return `loses ${subnet}, which is not one of ${assignableText(network)}`;
   }
   if (isInvalidLease(record.lease)) return undefined;
   for (const [family, address] of entriesOf(record.lease.attributes.publicAddresses)) {

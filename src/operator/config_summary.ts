@@ -7,6 +7,7 @@ import { OperatorError } from "../base/operator_error.ts";
 import type { InterfaceOptions } from "../cli/config_arguments.ts";
 import { givenAddresses } from "../cli/daemon_options.ts";
 import {
+  assignableText,
   type NetworkConfig,
   overlapsAssignableRange,
   type SubnetAllocation,
@@ -38,9 +39,7 @@ export function capacityLines(
     const reserved = inside.filter(({ isReserved }) => isReserved).length;
     const leased = inside.length - reserved;
     const outside = claiming.length - inside.length;
-    const { subnetLength, subnetMin, subnetMax } = network;
-    return `IPv${family}: ${total} subnets, ${subnetMin}/${subnetLength} to ` +
-      `${subnetMax}/${subnetLength}: ${taken} taken ` +
+    return `IPv${family}: ${total} subnets, ${assignableText(network)}: ${taken} taken ` +
       `(${leased} leased, ${reserved} reserved), ${total - taken} free` +
       (outside === 0 ? "" : `; ${outside} more outside of them`);
   });

@@ -3,15 +3,9 @@
 import { mapConcurrently } from "../base/map_concurrently.ts";
 import type { LeaseRecord } from "../subnet/etcd/lease_records.ts";
 import { isInvalidLease } from "../subnet/lease_codec.ts";
-import {
-  ignoredLeases,
-  type LeaseList,
-  type ListedLease,
-  readConfig,
-  sortedLeases,
-} from "./lease_list.ts";
-import { sessionOfNode } from "./stored_lease.ts";
-import { configSource, type NetworkStore, readStoredNetwork } from "./stored_network.ts";
+import { ignoredLeases, type LeaseList, type ListedLease, sortedLeases } from "./lease_list.ts";
+import { isReservation, sessionOfNode } from "./stored_lease.ts";
+import { type NetworkStore, readStoredNetwork, storedConfig } from "./stored_network.ts";
 
 /** Throws `EtcdError`, or the signal's reason. */
 export async function listEtcdLeases(
@@ -19,13 +13,12 @@ export async function listEtcdLeases(
   signal: AbortSignal,
 ): Promise<LeaseList> {
   const network = await readStoredNetwork(store, signal);
-  const source = configSource(store);
-  const { config, problem } = readConfig(network.config?.value, { source, allocation: "flanneld" });
+  const { config, problem } = storedConfig(network, store);
   const decoded = network.leases.map(({ lease }) => lease);
   const ignored = config && ignoredLeases(decoded, config, "flanneld");
   const remaining = await remainingSeconds(store, network.leases, signal);
   const leases = network.leases.map((record): ListedLease => {
-    const { lease, subnets, etcdLease } = record;
+    const { lease, subnets } = record;
     const attributes = isInvalidLease(lease) ? undefined : lease.attributes;
     const session = sessionOfNode(record, network);
     return {
@@ -33,8 +26,8 @@ export async function listEtcdLeases(
       subnets,
       publicAddresses: attributes?.publicAddresses ?? {},
       backend: attributes?.backendType,
-      kind: etcdLease === 0n ? "reservation" : "lease",
-      remainingSeconds: remaining.get(etcdLease),
+      kind: isReservation(record) ? "reservation" : "lease",
+      remainingSeconds: remaining.get(record.etcdLease),
       host: session?.hostname,
       alive: network.sessions && session?.hostname !== undefined,
       ignored: isInvalidLease(lease) ? lease.reason : ignored?.get(lease.key),
@@ -62,7 +55,8 @@ async function remainingSeconds(
   records: readonly LeaseRecord[],
   signal: AbortSignal,
 ): Promise<ReadonlyMap<bigint, number>> {
-  const ids = [...new Set(records.map(({ etcdLease }) => etcdLease))].filter((id) => id !== 0n);
+  const expiring = records.filter((record) => !isReservation(record));
+  const ids = [...new Set(expiring.map(({ etcdLease }) => etcdLease))];
   return new Map(
     await mapConcurrently(ids, async (id): Promise<[bigint, number]> => {
       return [id, (await etcd.leaseTimeToLive(id, signal)).remainingSeconds];

@@ -12,6 +12,7 @@ import {
   parseNetworkConfig,
   type SubnetAllocation,
 } from "../config/network_config.ts";
+import { NO_WARNINGS } from "../config/option_schema.ts";
 import type { InvalidLease, Lease, LeaseKey } from "../subnet/lease.ts";
 import { isInvalidLease } from "../subnet/lease_codec.ts";
 import { LeaseTable } from "../subnet/lease_table.ts";
@@ -61,7 +62,7 @@ export function readConfig(
 ): ReadConfig {
   if (text === undefined) return { config: undefined, problem: `there is no ${source}` };
   try {
-    const config = parseNetworkConfig(text, { source, allocation, warn: () => {} });
+    const config = parseNetworkConfig(text, { source, allocation, ...NO_WARNINGS });
     BACKENDS.forNetwork(config);
     return { config, problem: undefined };
   } catch (error) {
@@ -73,6 +74,17 @@ export function readConfig(
 /** `BackendType` in the leases of a network. */
 export function leaseBackendType(config: NetworkConfig): string {
   return BACKENDS.find(config.backend.type)?.isUnnamedInLeases ? "" : config.backend.type;
+}
+
+/**
+ * Whether a node has taken this reservation, as far as it shows: it names the backend then, if the
+ * backend's leases do. True if there is no valid configuration.
+ */
+export function isTakenReservation(
+  { attributes: { backendType } }: Lease,
+  config: NetworkConfig | undefined,
+): boolean {
+  return backendType !== "" || config === undefined || leaseBackendType(config) === "";
 }
 
 /**

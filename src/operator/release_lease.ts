@@ -5,7 +5,7 @@ import { parsePrefix } from "../addr/prefix.ts";
 import { quoted } from "../base/quoting.ts";
 import type { LeaseRecord } from "../subnet/etcd/lease_records.ts";
 import { isInvalidLease } from "../subnet/lease_codec.ts";
-import { leaseBackendType, readConfig } from "./lease_list.ts";
+import { isTakenReservation } from "./lease_list.ts";
 import { RefusedError } from "./run_operator.ts";
 import {
   isReservation,
@@ -14,8 +14,7 @@ import {
   recordName,
   sessionGuards,
 } from "./stored_lease.ts";
-import { configSource, type NetworkStore, readStoredNetwork } from "./stored_network.ts";
-import type { StoredNetwork } from "./stored_network.ts";
+import { type NetworkStore, readStoredNetwork, storedConfig } from "./stored_network.ts";
 
 export interface ReleaseRequest {
   /** One of its subnets, or its key. */
@@ -35,7 +34,9 @@ export async function releaseLease(
   for (let attempt = 0; attempt < ATTEMPTS; attempt++) {
     const network = await readStoredNetwork(store, signal);
     const record = findLease(network.leases, subnet, store);
-    const isTaken = !isReservation(record) || hasBackend(record, network, store);
+    const { lease } = record;
+    const isTaken = !isReservation(record) || isInvalidLease(lease) ||
+      isTakenReservation(lease, storedConfig(network, store).config);
     const { alive, seen } = await leaseUse({ record, network, isTaken }, store, signal);
     if (alive !== undefined && !force) {
       throw new RefusedError(
@@ -45,8 +46,7 @@ export async function releaseLease(
     }
     // The node may have started, and the lease may have been renewed as another one, since.
     const guards = force ? [] : sessionGuards(record, network, store);
-    const { key } = record.lease;
-    const revision = await store.records.delete(key, record.modRevision, signal, guards);
+    const revision = await store.records.delete(lease.key, record.modRevision, signal, guards);
     if (revision === undefined) continue;
     const again = alive === undefined
       ? ""
@@ -77,16 +77,6 @@ function findLease(
     `there is no lease of ${quoted(text, 80)} below ${records.leasePrefix} in ${description}; ` +
       "flanneld leases lists them",
   );
-}
-
-/** A reservation names the backend when its node has taken it, if the backend's leases do. */
-function hasBackend({ lease }: LeaseRecord, network: StoredNetwork, store: NetworkStore): boolean {
-  if (isInvalidLease(lease) || lease.attributes.backendType !== "") return true;
-  const { config } = readConfig(network.config?.value, {
-    source: configSource(store),
-    allocation: "flanneld",
-  });
-  return config === undefined || leaseBackendType(config) === "";
 }
 
 function describe(record: LeaseRecord): string {

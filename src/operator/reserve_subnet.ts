@@ -4,20 +4,23 @@ import { entriesOf, familiesOf, type PerFamily } from "../addr/family.ts";
 import type { IpAddress } from "../addr/ip.ts";
 import { type Prefix, prefixLength } from "../addr/prefix.ts";
 import { quoted } from "../base/quoting.ts";
-import type { FamilyNetwork, NetworkConfig } from "../config/network_config.ts";
+import {
+  assignableText,
+  type FamilyNetwork,
+  type NetworkConfig,
+} from "../config/network_config.ts";
 import { publicAddressDefect } from "../config/public_address_rule.ts";
 import { subnetFits } from "../subnet/allocation.ts";
 import { claimedSubnets, type LeaseRecord, leasesOverlap } from "../subnet/etcd/lease_records.ts";
 import { nodeFamily } from "../subnet/etcd/own_records.ts";
 import type { LeaseKey } from "../subnet/lease.ts";
 import { encodeLeaseKey, encodeLeaseValue, isInvalidLease } from "../subnet/lease_codec.ts";
-import { readConfig } from "./lease_list.ts";
 import { RefusedError } from "./run_operator.ts";
 import { isReservation, recordName, sessionOfNode, subnetNames } from "./stored_lease.ts";
 import {
-  configSource,
   type NetworkStore,
   readStoredNetwork,
+  storedConfig,
   type StoredNetwork,
 } from "./stored_network.ts";
 
@@ -54,8 +57,7 @@ export async function reserveSubnet(
 
 /** A reservation that no node could take would only take the subnet away from the others. */
 function requireConfig(network: StoredNetwork, store: NetworkStore): NetworkConfig {
-  const source = configSource(store);
-  const { config, problem } = readConfig(network.config?.value, { source, allocation: "flanneld" });
+  const { config, problem } = storedConfig(network, store);
   if (config !== undefined) return config;
   throw new RefusedError(`cannot check the subnet: ${problem}`);
 }
@@ -89,10 +91,10 @@ export function requestProblem(
   return undefined;
 }
 
-function whyUnfit({ subnetLength, subnetMin, subnetMax }: FamilyNetwork, subnet: Prefix): string {
+function whyUnfit(network: FamilyNetwork, subnet: Prefix): string {
+  const { subnetLength } = network;
   return prefixLength(subnet) === subnetLength
-    ? `is not one of the subnets of the network, ${subnetMin}/${subnetLength} to ` +
-      `${subnetMax}/${subnetLength}`
+    ? `is not one of the subnets of the network, ${assignableText(network)}`
     : `is not a /${subnetLength}, the length of the subnets of the network`;
 }
 

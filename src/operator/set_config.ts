@@ -6,7 +6,7 @@ import type { LeaseRecord } from "../subnet/etcd/lease_records.ts";
 import { isInvalidLease } from "../subnet/lease_codec.ts";
 import { checkConfigText } from "./check_config.ts";
 import { changedKeys, type CompleteConfig, configEffects } from "./config_change.ts";
-import { leaseBackendType } from "./lease_list.ts";
+import { isTakenReservation } from "./lease_list.ts";
 import { RefusedError } from "./run_operator.ts";
 import {
   configSource,
@@ -99,11 +99,8 @@ function effectsOf(given: {
   readonly network: Pick<StoredNetwork, "leases" | "sessions">;
 }) {
   const { before } = given;
-  // A reservation names the backend when its node has taken it, if the backend's leases do.
   const isTaken = ({ lease }: LeaseRecord) =>
-    !isInvalidLease(lease) &&
-    (lease.attributes.backendType !== "" || before === undefined ||
-      leaseBackendType(before) === "");
+    !isInvalidLease(lease) && isTakenReservation(lease, before);
   return configEffects({ ...given, isTaken });
 }
 

@@ -13,6 +13,7 @@ import type { Log } from "../log/log.ts";
 import { type LeaseRecord, LeaseRecords } from "../subnet/etcd/lease_records.ts";
 import { liveHolder } from "../subnet/etcd/live_session.ts";
 import { StoreError } from "../subnet/lease_store.ts";
+import { type ReadConfig, readConfig } from "./lease_list.ts";
 
 /** The store, and where in it the network is. */
 export interface NetworkStore extends AsyncDisposable {
@@ -49,6 +50,11 @@ export function openNetworkStore(
 /** Where the network configuration is, for messages. */
 export function configSource({ records, description }: NetworkStore): string {
   return `${records.configKey} in ${description}`;
+}
+
+/** The configuration of the network that was read. */
+export function storedConfig({ config }: StoredNetwork, store: NetworkStore): ReadConfig {
+  return readConfig(config?.value, { source: configSource(store), allocation: "flanneld" });
 }
 
 /** A command gives up sooner than a daemon. */
