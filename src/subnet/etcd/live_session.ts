@@ -118,7 +118,7 @@ export class LiveSession implements AsyncDisposable {
     const { etcd, key, node, ttlSeconds } = this.#options;
     for (;;) {
       const found = (await etcd.range({ key }, signal)).keyValues[0];
-      const holder = found && readHolder(found);
+      const holder = found && liveHolder(found);
       if (holder !== undefined && holder.identity !== node.identity) return holder;
       if (when === "later" && holder !== undefined) return undefined;
       // Granted only now: it would expire while this node waits for the end of another session.
@@ -245,12 +245,7 @@ const REVOKE_TIMEOUT_MS = 1500;
 
 /** Whether the entry says that a node is alive. */
 export function isLiveSession(keyValue: EtcdKeyValue): boolean {
-  return readHolder(keyValue) !== undefined;
-}
-
-/** The node of which the entry says that it is alive; `undefined` if it says that of none. */
-export function liveHolder(keyValue: EtcdKeyValue): LiveHolder | undefined {
-  return readHolder(keyValue);
+  return liveHolder(keyValue) !== undefined;
 }
 
 export interface PreviousSessionOptions
@@ -282,7 +277,7 @@ export async function endOfPreviousSession(
   for (;;) {
     const found = (await etcd.range({ key }, signal)).keyValues[0];
     if (found === undefined) return { key, createRevision: 0n };
-    const holder = readHolder(found);
+    const holder = liveHolder(found);
     if (holder === undefined || holder.identity === ownIdentity) {
       return { key, modRevision: found.modRevision };
     }
@@ -356,8 +351,11 @@ function remedyText({ interface: name, interfaces }: LiveNode, address: IpAddres
   }`;
 }
 
-/** `undefined` if the entry is not a live session: invalid, or without an etcd lease. */
-function readHolder({ value, lease }: EtcdKeyValue): Holder | undefined {
+/**
+ * The node of which the entry says that it is alive; `undefined` if the entry is not a live
+ * session: invalid, or without an etcd lease.
+ */
+export function liveHolder({ value, lease }: EtcdKeyValue): Holder | undefined {
   if (lease === 0n) return undefined;
   let fields: unknown;
   try {
