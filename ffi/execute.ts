@@ -2,6 +2,7 @@
 
 import { ptr } from "bun:ffi";
 import { errno, libc } from "./libc.ts";
+import * as k from "./linux.ts";
 import { cString } from "./memory.ts";
 
 export interface Execution {
@@ -16,10 +17,10 @@ export interface Execution {
 export function execute(path: string, { args, variables, descriptors }: Execution): number {
   const [name, argv, envp] = [cString(path), stringList(args), stringList(variables)];
   const { fcntl, execve } = libc();
-  for (const descriptor of descriptors) fcntl(descriptor, F_SETFD, 0);
+  for (const descriptor of descriptors) fcntl(descriptor, k.F_SETFD, 0);
   execve(name, argv.list, envp.list);
   const error = errno();
-  for (const descriptor of descriptors) fcntl(descriptor, F_SETFD, FD_CLOEXEC);
+  for (const descriptor of descriptors) fcntl(descriptor, k.F_SETFD, k.FD_CLOEXEC);
   return error;
 }
 
@@ -29,6 +30,3 @@ function stringList(values: readonly string[]): { list: BigUint64Array; texts: B
   const list = BigUint64Array.from([...texts.map((text) => BigInt(ptr(text))), 0n]);
   return { list, texts };
 }
-
-const F_SETFD = 2; // asm-generic/fcntl.h
-const FD_CLOEXEC = 1;
