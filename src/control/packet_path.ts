@@ -32,7 +32,7 @@ export async function packetPath(
   const wanted = entries ?? [];
   const devices = new Set(wanted.flatMap(({ device }) => device === null ? [] : [device]));
   const steps = [routeStep(address, await kernel.routeTo(address), devices)];
-  steps.push(...await entrySteps(wanted, kernel));
+  steps.push(...await entrySteps(wanted, { kernel, devices }));
   if (path !== "tunnel") return steps;
   for (const text of publicAddresses) {
     const outer = parseIpAddress(text);
@@ -80,11 +80,10 @@ function routeText(address: IpAddress, { link, gateway, source, local }: RouteLo
 
 async function entrySteps(
   wanted: readonly EntryDocument[],
-  kernel: PathKernel,
+  { kernel, devices }: { readonly kernel: PathKernel; readonly devices: ReadonlySet<string> },
 ): Promise<PathStep[]> {
   if (wanted.length === 0) return [];
   const kinds = [...new Set(wanted.map(({ key }) => key.slice(0, key.indexOf(" "))))];
-  const devices = new Set(wanted.flatMap(({ device }) => device === null ? [] : [device]));
   const found = await kernel.dump(kinds as ResourceKind[], devices);
   const actual = new Map<string, Resource>(found.map((one) => [resourceKey(one), one]));
   return wanted.map(({ key, text }) => entryStep(text, actual.get(key)));

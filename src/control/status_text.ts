@@ -18,19 +18,20 @@ export function statusText(
   { width, paint = PLAIN }: TextOptions,
 ): string {
   const lines = [headline(document, paint)];
+  const linesOf = (text: string) => wrapped(printableLine(text), width - LABEL_WIDTH);
   for (const [label, texts] of rowsOf(document)) {
-    const parts = texts.map((text) => printableLine(text));
-    parts.flatMap((text) => wrapped(text, width - LABEL_WIDTH)).forEach((text, index) => {
-      lines.push(`${(index === 0 ? label : "").padEnd(LABEL_WIDTH)}${text}`);
-    });
+    lines.push(...labelled(label, texts.flatMap(linesOf)));
   }
   for (const { text, action } of document.problems) {
-    const [first = "", ...rest] = wrapped(printableLine(text), width - LABEL_WIDTH);
-    lines.push(`${"problem".padEnd(LABEL_WIDTH)}${paint.bad(first)}`);
-    const more = [...rest, ...wrapped(`to do: ${printableLine(action)}`, width - LABEL_WIDTH)];
-    lines.push(...more.map((line) => `${" ".repeat(LABEL_WIDTH)}${line}`));
+    const [first = "", ...rest] = linesOf(text);
+    lines.push(...labelled("problem", [paint.bad(first), ...rest, ...linesOf(`to do: ${action}`)]));
   }
   return lines.map((line) => `${line}\n`).join("");
+}
+
+/** The label stands before the first line; the others are indented. */
+function labelled(label: string, lines: readonly string[]): string[] {
+  return lines.map((line, index) => `${(index === 0 ? label : "").padEnd(LABEL_WIDTH)}${line}`);
 }
 
 function headline({ version, pid, ready, startedAt, time }: StatusDocument, paint: Paint): string {
@@ -106,11 +107,9 @@ function storeTexts(store: StoreDocument, time: string): string[] {
 export function elapsedText(from: string, to: string): string {
   const seconds = Math.max(0, Math.round((Date.parse(to) - Date.parse(from)) / 1000));
   if (!Number.isFinite(seconds)) return "an unknown time";
-  const [minutes, hours, days] = [60, 3600, 86_400].map((unit) => Math.floor(seconds / unit)) as [
-    number,
-    number,
-    number,
-  ];
+  const minutes = Math.floor(seconds / 60);
+  const hours = Math.floor(minutes / 60);
+  const days = Math.floor(hours / 24);
   if (days > 0) return `${days} d ${hours % 24} h`;
   if (hours > 0) return `${hours} h ${minutes % 60} min`;
   return minutes > 0 ? `${minutes} min` : `${seconds} s`;
