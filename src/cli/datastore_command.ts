@@ -3,10 +3,10 @@
 import { DatastoreError } from "../datastore/mvcc/datastore_error.ts";
 import { assertNever } from "../base/assert_never.ts";
 import { type Clock, systemClock } from "../base/clock.ts";
-import { OperatorError } from "../base/operator_error.ts";
 import { createLogger } from "../log/logger.ts";
 import { printableLine } from "../base/quoting.ts";
 import type { DatastoreAction } from "./datastore_arguments.ts";
+import { runInterruptible } from "./interruptible_command.ts";
 
 /** Where the command reads and writes: data by `input` and `out`, progress and errors to `err`. */
 export interface DatastoreStreams {
@@ -18,27 +18,19 @@ export interface DatastoreStreams {
 }
 
 /** Runs the subcommand and returns the exit status. */
-export async function datastoreCommand(
+export function datastoreCommand(
   action: DatastoreAction,
   streams: DatastoreStreams,
 ): Promise<number> {
-  const stop = new AbortController();
-  const onSignal = (name: NodeJS.Signals) => stop.abort(new Error(`stopped by ${name}`));
-  for (const name of SIGNALS) process.on(name, onSignal);
-  try {
-    await perform(action, streams, stop.signal);
-    return 0;
-  } catch (error) {
-    if (stop.signal.aborted && error === stop.signal.reason) return 130;
-    if (!(error instanceof OperatorError)) throw error;
-    streams.err(`flanneld datastore: ${printableLine(error.message)}\n`);
-    return 1;
-  } finally {
-    for (const name of SIGNALS) process.off(name, onSignal);
-  }
+  return runInterruptible({
+    name: "flanneld datastore",
+    err: (text) => streams.err(text),
+    async perform(signal) {
+      await perform(action, streams, signal);
+      return 0;
+    },
+  });
 }
-
-const SIGNALS = ["SIGINT", "SIGTERM"] as const;
 
 async function perform(
   action: DatastoreAction,

@@ -3,6 +3,7 @@
 import { type Clock, systemClock } from "../base/clock.ts";
 import { OperatorError } from "../base/operator_error.ts";
 import { printableLine } from "../base/quoting.ts";
+import { runInterruptible } from "../cli/interruptible_command.ts";
 import type { Log } from "../log/log.ts";
 import { createLogger } from "../log/logger.ts";
 
@@ -32,30 +33,21 @@ export class RefusedError extends OperatorError {
 }
 
 /** Runs a command and returns the exit status: its own, 1 for an `OperatorError`, 130. */
-export async function runOperator(
+export function runOperator(
   name: string,
   streams: OperatorStreams,
   perform: (context: OperatorContext) => Promise<number>,
 ): Promise<number> {
-  const stop = new AbortController();
-  const onSignal = (name: NodeJS.Signals) => stop.abort(new Error(`stopped by ${name}`));
-  for (const name of SIGNALS) process.on(name, onSignal);
-  try {
-    return await perform({
-      streams,
-      clock: systemClock,
-      log: createLogger({ format: "text", verbosity: 0 }),
-      signal: stop.signal,
-      note: (line) => streams.err(`${printableLine(line)}\n`),
-    });
-  } catch (error) {
-    if (stop.signal.aborted && error === stop.signal.reason) return 130;
-    if (!(error instanceof OperatorError)) throw error;
-    streams.err(`${name}: ${printableLine(error.message)}\n`);
-    return 1;
-  } finally {
-    for (const name of SIGNALS) process.off(name, onSignal);
-  }
+  return runInterruptible({
+    name,
+    err: (text) => streams.err(text),
+    perform: (signal) =>
+      perform({
+        streams,
+        clock: systemClock,
+        log: createLogger({ format: "text", verbosity: 0 }),
+        signal,
+        note: (line) => streams.err(`${printableLine(line)}\n`),
+      }),
+  });
 }
-
-const SIGNALS = ["SIGINT", "SIGTERM"] as const;
