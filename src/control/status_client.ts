@@ -5,6 +5,7 @@ import { join } from "node:path";
 import { isJsonObject } from "../base/json_object.ts";
 import { errorMessage, OperatorError } from "../base/operator_error.ts";
 import { quoted } from "../base/quoting.ts";
+import { socketFailure } from "../base/socket_failure.ts";
 import type { PeersDocument } from "./peer_document.ts";
 import type { StatusDocument } from "./status_document.ts";
 import { SOCKET_SUFFIX } from "./status_path.ts";
@@ -69,11 +70,11 @@ async function get(socket: string, path: string): Promise<unknown> {
     const error = isJsonObject(body) ? body["error"] : undefined;
     throw new StatusCallError(`status ${response.status}: ${quoted(error)}`);
   } catch (cause) {
-    const { code = "" } = cause as { readonly code?: string };
-    const isAbsent = ABSENT.has(code);
+    const failure = socketFailure(cause);
+    const isAbsent = failure === "absent";
     const reason = isAbsent
       ? "no daemon listens there"
-      : DENIED.has(code)
+      : failure === "denied"
       ? "permission denied; run this as root"
       : errorMessage(cause);
     throw new StatusCallError(`cannot ask flanneld at ${socket}: ${reason}`, { cause, isAbsent });
@@ -90,11 +91,3 @@ async function limitedText(response: Response): Promise<string> {
   }
   return Buffer.concat(chunks).toString("utf8");
 }
-
-const ABSENT: ReadonlySet<string> = new Set([
-  "ENOENT",
-  "ECONNREFUSED",
-  "ConnectionRefused",
-  "FailedToOpenSocket",
-]);
-const DENIED: ReadonlySet<string> = new Set(["EACCES", "EPERM"]);

@@ -3,6 +3,7 @@
 import { join } from "node:path";
 import { isJsonObject } from "../../base/json_object.ts";
 import { errorMessage } from "../../base/operator_error.ts";
+import { socketFailure } from "../../base/socket_failure.ts";
 import { DatastoreError } from "../mvcc/datastore_error.ts";
 import { CONTROL_SOCKET, type ControlCommand, type ControlCommands } from "./control_protocol.ts";
 
@@ -28,19 +29,12 @@ async function post(directory: string, body: string): Promise<unknown> {
     const response = await fetch("http://datastore/", { method: "POST", unix, body, signal });
     return await response.json();
   } catch (cause) {
-    const { code = "" } = cause as { code?: string };
-    const reason = ABSENT.has(code)
+    const failure = socketFailure(cause);
+    const reason = failure === "absent"
       ? `no datastore that uses tokens serves ${directory}; start it, or name its --data-dir`
-      : code === "EACCES" || code === "EPERM"
+      : failure === "denied"
       ? "permission denied; run this as root or as the user of the datastore"
       : errorMessage(cause);
     throw new DatastoreError(`cannot call the datastore at ${unix}: ${reason}`, { cause });
   }
 }
-
-const ABSENT: ReadonlySet<string> = new Set([
-  "ENOENT",
-  "ECONNREFUSED",
-  "ConnectionRefused",
-  "FailedToOpenSocket",
-]);
