@@ -3,8 +3,9 @@
 import { argument, optionalArgument } from "./argument.ts";
 import { type Command, command } from "./command.ts";
 import { DAEMON_FLAGS } from "./daemon_flags.ts";
-import { boolean, type FlagTable, type OptionsOf } from "./flag.ts";
+import { boolean, type OptionsOf, pickFlags } from "./flag.ts";
 import { readStoreOptions, STORE_FLAGS, type StoreOptions } from "./store_flags.ts";
+import { STORE_MANUAL } from "./store_manual.ts";
 
 export type ConfigAction =
   | {
@@ -25,16 +26,14 @@ export type ConfigAction =
     readonly force: boolean;
   };
 
-const { interfaces, interfacePatterns, interfaceCanReach, publicIp, publicIpv6 } = DAEMON_FLAGS;
-
 /** The daemon's flags that choose the external interface. */
-const INTERFACE_FLAGS = {
-  interfaces,
-  interfacePatterns,
-  interfaceCanReach,
-  publicIp,
-  publicIpv6,
-} satisfies FlagTable;
+const INTERFACE_FLAGS = pickFlags(DAEMON_FLAGS, [
+  "interfaces",
+  "interfacePatterns",
+  "interfaceCanReach",
+  "publicIp",
+  "publicIpv6",
+]);
 
 export type InterfaceOptions = OptionsOf<typeof INTERFACE_FLAGS>;
 
@@ -101,18 +100,11 @@ export const CONFIG: Command<ConfigAction> = command({
   ],
   commands: [SHOW, CHECK, SET],
   manual: {
-    files: [
-      ["/var/lib/flannel/joined.json", "What this node has learned when it joined a datastore."],
-    ],
-    signals: [
-      ["SIGINT, SIGTERM", "End the command. A change that it has sent may have been made."],
-    ],
+    ...STORE_MANUAL,
     exitStatuses: [
       ["0", "Success; there is no mistake."],
       ["1", "There is a mistake, the store cannot be read or changed, or the change is refused."],
-      ["2", "The command line or an environment variable is invalid."],
-      ["130", "It was interrupted."],
-      ["141", "The program that reads the output has ended (SIGPIPE)."],
+      ...STORE_MANUAL.exitStatuses,
     ],
     examples: [
       ["flanneld config show", "Print the configuration with all defaults."],

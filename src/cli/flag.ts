@@ -53,6 +53,14 @@ export type OptionsOf<Table extends FlagTable> = {
   readonly [Key in keyof Table]: Table[Key]["default"];
 };
 
+/** Those flags of a table that have these names. */
+export function pickFlags<Table extends FlagTable, Name extends keyof Table & string>(
+  table: Table,
+  names: readonly Name[],
+): Pick<Table, Name> {
+  return Object.fromEntries(names.map((name) => [name, table[name]])) as Pick<Table, Name>;
+}
+
 /** What every declaration of a flag has. */
 export interface FlagText {
   readonly name: string;

@@ -8,6 +8,7 @@ import { type Command, command } from "./command.ts";
 import { boolean } from "./flag.ts";
 import { splitList } from "./flag_values.ts";
 import { readStoreOptions, STORE_FLAGS, type StoreOptions } from "./store_flags.ts";
+import { STORE_MANUAL } from "./store_manual.ts";
 
 export type LeasesAction =
   | { readonly kind: "list"; readonly store: StoreOptions; readonly json: boolean }
@@ -104,18 +105,11 @@ export const LEASES: Command<LeasesAction> = command({
     ...STORE_FLAGS,
   },
   manual: {
-    files: [
-      ["/var/lib/flannel/joined.json", "What this node has learned when it joined a datastore."],
-    ],
-    signals: [
-      ["SIGINT, SIGTERM", "End the command. A change that it has sent may have been made."],
-    ],
+    ...STORE_MANUAL,
     exitStatuses: [
       ["0", "Success."],
       ["1", "The store cannot be read or changed, or the change is refused."],
-      ["2", "The command line or an environment variable is invalid."],
-      ["130", "It was interrupted."],
-      ["141", "The program that reads the output has ended (SIGPIPE)."],
+      ...STORE_MANUAL.exitStatuses,
     ],
     examples: [
       ["flanneld leases", "List the subnets of all nodes."],

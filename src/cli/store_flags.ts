@@ -1,40 +1,24 @@
 /** The daemon's flags that choose the store, for commands that use the store without a daemon. */
 
 import { DAEMON_FLAGS } from "./daemon_flags.ts";
-import type { FlagTable, OptionsOf } from "./flag.ts";
+import { type OptionsOf, pickFlags } from "./flag.ts";
 import { checkCertificatePair } from "./flag_reader.ts";
 
-const {
-  etcdEndpoints,
-  etcdPrefix,
-  etcdKeyFile,
-  etcdCertFile,
-  etcdCaFile,
-  etcdUsername,
-  etcdPassword,
-  joinState,
-  kubeSubnetManager,
-  kubeApiUrl,
-  kubeconfigFile,
-  kubeAnnotationPrefix,
-  netConfigPath,
-} = DAEMON_FLAGS;
-
-export const STORE_FLAGS = {
-  etcdEndpoints,
-  etcdPrefix,
-  etcdKeyFile,
-  etcdCertFile,
-  etcdCaFile,
-  etcdUsername,
-  etcdPassword,
-  joinState,
-  kubeSubnetManager,
-  kubeApiUrl,
-  kubeconfigFile,
-  kubeAnnotationPrefix,
-  netConfigPath,
-} satisfies FlagTable;
+export const STORE_FLAGS = pickFlags(DAEMON_FLAGS, [
+  "etcdEndpoints",
+  "etcdPrefix",
+  "etcdKeyFile",
+  "etcdCertFile",
+  "etcdCaFile",
+  "etcdUsername",
+  "etcdPassword",
+  "joinState",
+  "kubeSubnetManager",
+  "kubeApiUrl",
+  "kubeconfigFile",
+  "kubeAnnotationPrefix",
+  "netConfigPath",
+]);
 
 export type StoreOptions = OptionsOf<typeof STORE_FLAGS>;
 
