@@ -112,7 +112,7 @@ function operatorStreams(): OperatorStreams {
   return {
     ...OUTPUT,
     input: () => Bun.stdin.text(),
-    columns: process.stdout.isTTY ? process.stdout.columns : undefined,
+    columns: terminalSize()?.columns,
     environment: process.env,
   };
 }
